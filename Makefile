@@ -1,0 +1,48 @@
+# The two commands of a newcomer are `make run` and `make test`; both set up what is missing.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+UV := uv==0.13.9
+INSTALLED := .venv/.installed
+
+# DVC's stages call `python`: it must be the one of .venv.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Without byte-compiled packages every import takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test lint stop setup bench clean help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+run: $(INSTALLED)  ## train, promote if nothing is in production, and serve at http://127.0.0.1:8000
+	python src/start_mlflow.py
+	dvc repro
+	python src/promote.py --if-unset
+	python src/api.py
+
+test: $(INSTALLED)  ## run the tests
+	python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+lint: $(INSTALLED)  ## check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+stop:  ## stop the MLflow server that this checkout started
+	@test ! -x .venv/bin/python || python src/stop_mlflow.py
+
+bench: $(INSTALLED)  ## measure the pipeline beside the lab's way of doing the same
+	python benchmarks/bench_pipeline.py
+
+setup: $(INSTALLED)  ## make .venv with all packages
+
+clean: stop  ## remove .venv and caches; data, models and the MLflow server's storage stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+
+$(INSTALLED): requirements.txt requirements-api.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed and not found; install it or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check $(UV)
+	uv pip install --python .venv/bin/python --compile-bytecode -r requirements.txt
+	@touch $@

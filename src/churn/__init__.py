@@ -1,0 +1,1 @@
+"""What the scripts in src/ share: one noun a module."""

@@ -1,0 +1,76 @@
+"""How a command talks to a person: arguments, one line a step, one line for an error."""
+
+import argparse
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from churn.errors import UsageError, UserError
+
+Item = TypeVar("Item")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line like every other error of the project."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def parser(description: str | None) -> Parser:
+    """A parser whose --help shows the script's docstring as it is written."""
+    return Parser(
+        prog=f"python src/{Path(sys.argv[0]).name}",
+        description=inspect.cleandoc(description or ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def version_number(text: str) -> str:
+    """The argparse type of --version: a model version is a whole number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version number (1, 2, 3, …)")
+    return str(int(text))
+
+
+def step(message: str) -> None:
+    """One line for a person about what was just done."""
+    print(message, flush=True)
+
+
+def progress(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    """`items` with a progress bar on a terminal, shown only if they take over two seconds."""
+    from tqdm import tqdm
+
+    return iter(tqdm(items, desc=label, total=total, delay=2, disable=None, leave=False))
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Call a script's main() and end the process: 0, or the exit code of what went wrong.
+
+    A UserError or an error of the operating system (disk full, no permission) ends in one line.
+    Anything else is a defect of the program and keeps its traceback.
+    """
+    try:
+        main()
+    except UserError as error:
+        fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        fail(f"{error.strerror or error}{where}", UserError.exit_code)
+    except KeyboardInterrupt:
+        fail("stopped by the keyboard", 130)
+    sys.exit(0)
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(exit_code)

@@ -1,0 +1,162 @@
+"""This checkout's own MLflow server: small, on loopback, started when a command needs it."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+
+from churn import cli, files, paths
+from churn.errors import Unreachable
+from churn.rest import Mlflow, NothingListens, elsewhere, is_loopback
+from churn.settings import Environment
+
+_LOG = paths.MLFLOW / "server.log"
+_LOCK = paths.MLFLOW / "server.lock"
+_START_SECONDS = 180
+_PROBE = httpx.Timeout(10.0, connect=2.0)
+
+
+def connect(environment: Environment) -> Mlflow:
+    """A connection to the MLflow server at MLFLOW_TRACKING_URI, which answers.
+
+    Where the address is loopback and nothing listens there, this checkout's own server is started
+    on that port, detached, and waited for. Raises Unreachable where there is no MLflow to talk to.
+    """
+    try:
+        probe(environment)
+    except NothingListens as error:
+        if not _may_start(environment.MLFLOW_TRACKING_URI):
+            raise Unreachable(f"{error}. Is MLFLOW_TRACKING_URI right?") from None
+        start(environment)
+    return Mlflow(environment)
+
+
+def probe(environment: Environment) -> None:
+    """Ask a route of the API itself: /health stays green where every real route is refused."""
+    client = Mlflow(environment, _PROBE)
+    try:
+        client.get("experiments/search", max_results=1)
+    finally:
+        client.close()
+
+
+def _may_start(uri: str) -> bool:
+    parts = urlsplit(uri)
+    return is_loopback(uri) and parts.scheme == "http" and parts.path == ""
+
+
+def start(environment: Environment) -> None:
+    """Start the server unless it answers already, and return when it is healthy.
+
+    A lock makes commands that come at once wait for the one that starts it.
+    """
+    with _locked():
+        try:
+            probe(environment)
+            return
+        except NothingListens:
+            pass
+        uri = environment.MLFLOW_TRACKING_URI
+        cli.step(f"starting the MLflow server at {uri} (log: {paths.shown(_LOG)})")
+        process = _spawn(uri)
+        _wait_until_healthy(environment, process)
+
+
+def _spawn(uri: str) -> subprocess.Popen[bytes]:
+    """One process instead of the two of `mlflow server`, whose parent only waits.
+
+    Measured for 3.17.2: 280 MB and 7 s until healthy against 543 MB and 11 s. The variables are
+    those that `mlflow server` hands to the same application. Paths are relative to the folder,
+    so that its name may hold a space, a # or a %.
+    """
+    parts = urlsplit(uri)
+    variables = os.environ | {
+        "_MLFLOW_SERVER_FILE_STORE": "sqlite:///mlflow.db",
+        "_MLFLOW_SERVER_REGISTRY_STORE": "sqlite:///mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./artifacts",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    # A server that reads its own address as its store would call itself.
+    variables.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--workers", "1"]
+    command += ["--host", parts.hostname or "127.0.0.1", "--port", str(parts.port or 80)]
+    paths.MLFLOW.mkdir(exist_ok=True)
+    with _LOG.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=paths.MLFLOW,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    record = {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "uri": uri}
+    files.write_json(paths.MLFLOW / f"server-{process.pid}.json", record)
+    return process
+
+
+def _wait_until_healthy(environment: Environment, process: subprocess.Popen[bytes]) -> None:
+    uri = environment.MLFLOW_TRACKING_URI
+    for _ in range(_START_SECONDS * 10):
+        time.sleep(0.1)
+        if process.poll() is not None:
+            said = _LOG.read_text(errors="replace").strip().splitlines() or ["nothing"]
+            raise Unreachable(
+                f"the MLflow server at {uri} ended at once, saying: {said[-1]}."
+                f" See {paths.shown(_LOG)}. {elsewhere(uri)}"
+            )
+        try:
+            probe(environment)
+            return
+        except NothingListens:
+            continue
+    stop()
+    raise Unreachable(f"the MLflow server did not start in {_START_SECONDS} s; see {_LOG}")
+
+
+def stop() -> list[str]:
+    """End the servers that this checkout started, and return their addresses."""
+    stopped = []
+    for path in sorted(paths.MLFLOW.glob("server-*.json")):
+        record = json.loads(path.read_text())
+        if _terminate(record["pid"], record["started"]):
+            stopped.append(str(record["uri"]))
+        path.unlink(missing_ok=True)
+    return stopped
+
+
+def _terminate(pid: int, started: float) -> bool:
+    """End the process and wait for its end; False where it is gone already."""
+    try:
+        process = psutil.Process(pid)
+        if process.create_time() != started:  # the number has gone to another program since
+            return False
+        process.terminate()
+        try:
+            process.wait(10)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Only one process of this machine at a time; the lock ends with its process."""
+    paths.MLFLOW.mkdir(exist_ok=True)
+    with _LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

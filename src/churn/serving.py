@@ -1,0 +1,127 @@
+"""The version that an API process serves, and the thread that follows the alias."""
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from pydantic import BaseModel
+
+from churn import scorer
+from churn.errors import UserError
+from churn.registry import MODEL, PRODUCTION, Registry, Version
+from churn.rest import Mlflow
+from churn.scorer import NotServable, Scorer
+from churn.settings import Environment
+
+# A server that is gone for a while must not hold the thread for longer than it takes to notice.
+_TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+
+
+@dataclass(frozen=True)
+class Served:
+    """One loaded version with all that answering needs. Replaced as a whole, never changed."""
+
+    version: Version
+    scorer: Scorer
+    request_model: type[BaseModel]
+    loaded_at: str
+
+    @classmethod
+    def load(cls, registry: Registry, version: Version) -> "Served":
+        """Download and load the version. Raises NotServable, or UserError for the download."""
+        uri = registry.artifact_uri(version.number)
+        loaded = scorer.load(
+            registry.mlflow.get_artifact(f"{uri}/{scorer.MODEL_FILE}"),
+            registry.mlflow.get_artifact(f"{uri}/{scorer.SCHEMA_FILE}"),
+        )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(version, loaded, loaded.schema.request_model(), now)
+
+
+class AliasFollower:
+    """Keeps `served` equal to what the alias `production` points to, from a thread of its own.
+
+    The old version serves until the new one has been loaded and has answered its own example; a
+    version that cannot be loaded leaves the old one where it is, and `problem` says why. Reading
+    the attributes takes no lock: each is replaced in one step.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.served: Served | None = None
+        self.desired: str | None = None
+        self.problem: str | None = "not looked yet"
+        self.looked = False
+        self._registry = Registry(Mlflow(environment, _TIMEOUT))
+        self._pause = environment.RELOAD_SECONDS
+        self._refused: tuple[str, str] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alias-follower", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                self.problem = self._look()
+            except UserError as error:
+                self.problem = str(error)
+            except Exception as error:  # noqa: BLE001 - the thread must live; /model shows it
+                self.problem = f"unexpected: {error!r}"
+            self.looked = True
+            self._stop.wait(max(0.0, self._pause - (time.monotonic() - started)))
+
+    def _look(self) -> str | None:
+        """Compare the alias with what is served, and swap if they differ; what is wrong, if so.
+
+        Versions are told apart by their runs: a new database numbers its versions from 1 again.
+        """
+        version = self._registry.at_alias(PRODUCTION)
+        self.desired = version.number if version else None
+        if version is None:
+            return f"no version of {MODEL} is in production: python src/promote.py puts one there"
+        if self.served and self.served.version.run_id == version.run_id:
+            return None
+        if self._refused and self._refused[0] == version.run_id:
+            return self._refused[1]
+        try:
+            self.served = Served.load(self._registry, version)
+        except NotServable as error:
+            self._refused = (version.run_id, f"version {version.number} is refused: {error}")
+            return self._refused[1]
+        self._refused = None
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """What is served, what should be, and why they differ, for GET /model."""
+        served = self.served
+        return {
+            "model_name": MODEL,
+            "alias": PRODUCTION,
+            "served": served and _described(served),
+            "desired_version": self.desired,
+            "problem": self.problem,
+        }
+
+
+def _described(served: Served) -> dict[str, Any]:
+    schema = served.scorer.schema
+    return {
+        "version": served.version.number,
+        "loaded_at": served.loaded_at,
+        "threshold": schema.threshold,
+        "target": schema.target,
+        "positive": schema.positive,
+        "gate": served.version.gate,
+        "lineage": served.version.lineage,
+        "features": schema.features,
+        "example": schema.example.row,
+    }

@@ -1,0 +1,186 @@
+"""Where raw data comes from. Every source ends as one form: a CSV in UTF-8 with commas and a
+header, each value the text that the source held."""
+
+import csv
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from churn import paths
+from churn.errors import UserError
+
+SAMPLE = "sample"
+
+_SQL = re.compile(r"\s*(select|with)\s", re.IGNORECASE)
+_SEPARATORS = ",;\t|"
+
+
+class SourceError(UserError):
+    """A source that cannot be read as a table."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was taken: its size, and what had to be understood to read it."""
+
+    rows: int
+    columns: int
+    note: str
+
+
+def take(source: str, database_url: str, destination: Path) -> Snapshot:
+    """Write the table that `source` names to `destination`.
+
+    `source` is `sample`, the path or http(s) URL of a CSV or Parquet file (a path counts from the
+    project's root), or an SQL query (SELECT … or WITH …) for the database at `database_url`, an
+    SQLAlchemy URL. Raises SourceError where it cannot be read.
+    """
+    if source == SAMPLE:
+        return _write(destination, _sample_rows(), "the built-in sample")
+    if _SQL.match(source):
+        return _write(destination, _sql_rows(source, database_url), "an SQL query")
+    if source.startswith(("http://", "https://")):
+        with _downloaded(source) as path:
+            return _from_file(path, source, destination)
+    path = paths.ROOT / Path(source).expanduser()
+    if not path.is_file():
+        raise SourceError(f"data.source = {source!r}: no such file; {path} does not exist")
+    if path.resolve() == destination.resolve() or path.resolve() == paths.RAW:
+        raise SourceError(f"data.source = {source!r} is the snapshot itself; name another file")
+    return _from_file(path, source, destination)
+
+
+def _from_file(path: Path, source: str, destination: Path) -> Snapshot:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        raise SourceError(f"{source} is empty")
+    if start == b"PAR1":
+        return _write(destination, _parquet_rows(path, source), f"{source} (Parquet)")
+    return _from_csv(path, source, start, destination)
+
+
+def _from_csv(path: Path, source: str, start: bytes, destination: Path) -> Snapshot:
+    """Try the encodings from the strictest to the one that takes any byte."""
+    utf16 = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ("utf-16",) if utf16 else ("utf-8-sig", "cp1252", "latin-1"):
+        try:
+            with path.open(encoding=encoding, newline="") as file:
+                separator = _separator(file.readline())
+                file.seek(0)
+                notes = [source]
+                if encoding != "utf-8-sig":
+                    notes.append(f"read as {encoding}, because it is not UTF-8")
+                if separator != ",":
+                    notes.append(f"separated by {separator!r}")
+                rows = csv.reader(file, delimiter=separator, strict=True)
+                return _write(destination, rows, ", ".join(notes))
+        except UnicodeDecodeError:
+            continue
+        except csv.Error as error:
+            raise SourceError(f"{source} is not a CSV file: {error}") from None
+    raise SourceError(f"{source} is neither UTF-8, UTF-16, Windows-1252 nor Latin-1 text")
+
+
+def _separator(header: str) -> str:
+    """The separator that stands most often outside the quotes of the header line."""
+    unquoted = re.sub(r'"[^"]*"', "", header)
+    return max(_SEPARATORS, key=unquoted.count)
+
+
+def _write(destination: Path, rows: Iterable[Iterable[Any]], note: str) -> Snapshot:
+    """Write header and rows as CSV; lines without any field are skipped."""
+    filled = (list(row) for row in rows)
+    filled = (row for row in filled if row)
+    header = _readable_header(next(filled, []), note)
+    count = 0
+    with destination.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for count, row in enumerate(filled, start=1):
+            if len(row) != len(header):
+                raise SourceError(
+                    f"{note}: row {count} has {len(row)} fields where the header has {len(header)}"
+                )
+            # A lone empty field would be written as a blank line and be lost on reading.
+            writer.writerow(row if row != [""] else [" "])
+    if not count:
+        raise SourceError(f"{note} has a header and no rows; there is nothing to learn from")
+    return Snapshot(count, len(header), note)
+
+
+def _readable_header(names: list[Any], note: str) -> list[str]:
+    """The names without stray white space; a column without a name becomes `unnamed_<number>`."""
+    if not names:
+        raise SourceError(f"{note} is empty")
+    header = [
+        " ".join(str(name).split()) or f"unnamed_{number}" for number, name in enumerate(names, 1)
+    ]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise SourceError(f"{note} has more than one column named {', '.join(twice)}")
+    return header
+
+
+def _sample_rows() -> Iterator[Iterable[Any]]:
+    from churn import sample
+
+    table, _ = sample.customers()
+    yield table
+    yield from zip(*(values.tolist() for values in table.values()), strict=True)
+
+
+def _sql_rows(query: str, database_url: str) -> Iterator[Iterable[Any]]:
+    import sqlalchemy
+
+    if not database_url:
+        raise SourceError(
+            "data.source is an SQL query: set DATA_DATABASE_URL to the SQLAlchemy URL of its"
+            " database, such as postgresql+psycopg2://user:password@host/name"
+        )
+    try:
+        engine = sqlalchemy.create_engine(database_url)
+        with engine.connect() as connection:
+            result = connection.execution_options(stream_results=True).execute(
+                sqlalchemy.text(query)
+            )
+            yield result.keys()
+            # csv writes None as an empty field: the text of a missing value.
+            yield from result
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        # The first line only: the following ones repeat the query. Neither holds the password.
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise SourceError(f"the SQL query of data.source failed: {reason}") from None
+
+
+def _parquet_rows(path: Path, source: str) -> Iterator[Iterable[Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        yield file.schema_arrow.names
+        for batch in file.iter_batches():
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    except pyarrow.ArrowException as error:
+        raise SourceError(f"{source} is not a Parquet file that can be read: {error}") from None
+
+
+@contextmanager
+def _downloaded(url: str) -> Iterator[Path]:
+    """The file at `url`, in a temporary folder."""
+    with TemporaryDirectory(prefix="churn-source-") as folder:
+        path = Path(folder) / "download"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as response, path.open("wb") as file:  # noqa: S310
+                while block := response.read(1 << 20):
+                    file.write(block)
+        except (urllib.error.URLError, TimeoutError) as error:
+            raise SourceError(f"data.source = {url!r} cannot be fetched: {error}") from None
+        yield path

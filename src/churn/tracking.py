@@ -1,0 +1,122 @@
+"""What a training leaves in MLflow: a run with its parameters, metrics, files and model."""
+
+import os
+import shutil
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+# Read when MLflow is imported: no report to its makers, no bars for files of a few kilobytes, and
+# no lines about a run of which the script says more in one.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+# MLflow's own 7 retries with growing pauses keep a person waiting for four minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec
+from mlflow.types import Schema as MlflowSchema
+
+import mlflow
+from churn import files, lineage, model, paths
+from churn.errors import UserError
+from churn.registry import EXPERIMENT, MODEL, Registry, Tag, Version
+from churn.schema import ModelSchema, Schema
+from churn.settings import Params
+
+
+def log_training(
+    registry: Registry,
+    params: Params,
+    fitted: Any,
+    described: ModelSchema,
+    scores: dict[str, float],
+    exported: Path,
+) -> Version:
+    """One MLflow run with its model, and the version that points to it, with its lineage.
+
+    Raises UserError where MLflow declines or stops answering; the run is then marked as failed.
+    """
+    try:
+        return _log_training(registry, params, fitted, described, scores, exported)
+    except MlflowException as error:
+        raise UserError(f"MLflow at {registry.mlflow.uri}: {error.message}") from None
+
+
+def _log_training(
+    registry: Registry,
+    params: Params,
+    fitted: Any,
+    described: ModelSchema,
+    scores: dict[str, float],
+    exported: Path,
+) -> Version:
+    train = params.train
+    mlflow.set_tracking_uri(registry.mlflow.uri)
+    mlflow.set_experiment(EXPERIMENT)
+    with TemporaryDirectory() as folder, mlflow.start_run(run_name=train.version) as run:
+        mlflow.log_params(
+            {
+                "version": train.version,
+                "seed": train.seed,
+                "model": train.model,
+                **train.hyperparameters(),
+                "gate_f1": params.evaluate.gate_f1,
+                "test_size": params.split.test_size,
+                "split_salt": params.split.salt,
+                "threshold": described.threshold,
+            }
+        )
+        mlflow.log_metrics({f"cv_{name}": value for name, value in scores.items()})
+        named = Path(folder) / f"{MODEL}_{train.version}.joblib"
+        shutil.copyfile(exported, named)
+        mlflow.log_artifact(str(named), "exported_models")
+        logged = _log_model(fitted, described, Path(folder))
+        tags = {
+            Tag.GIT_COMMIT: lineage.git_commit(),
+            Tag.GIT_CLEAN: lineage.git_clean(),
+            Tag.RAW_SHA256: files.sha256(paths.RAW),
+            Tag.MODEL_SHA256: files.sha256(exported),
+            Tag.TRAINING: train.version,
+            Tag.ESTIMATOR: train.model,
+        }
+        mlflow.set_tags(tags)
+        return registry.register(run.info.run_id, logged.model_id, tags)
+
+
+def _log_model(fitted: Any, described: ModelSchema, folder: Path) -> Any:
+    """Log the model in the skops format, with signature, input example and its own schema.
+
+    Requirements are given, because inferring them takes MLflow several seconds.
+    """
+    schema_file = folder / "schema.json"
+    files.write_text(schema_file, described.model_dump_json(indent=2, exclude_defaults=True))
+    packages = ("scikit-learn", "pandas", "numpy", "skops")
+    return mlflow.sklearn.log_model(
+        fitted,
+        name="model",
+        signature=_signature(described),
+        input_example=model.frame([described.example.row], described),
+        serialization_format="skops",
+        skops_trusted_types=list(model.TRUSTED_TYPES),
+        pip_requirements=[f"{name}=={installed_version(name)}" for name in packages],
+        extra_files=[str(schema_file)],
+    )
+
+
+def _signature(schema: Schema) -> ModelSignature:
+    """Numbers as double, whole ones too: MLflow's integers have no missing value."""
+    inputs = [
+        ColSpec("double" if column.is_numeric else "string", name, required=not column.nullable)
+        for name, column in schema.columns.items()
+    ]
+    return ModelSignature(MlflowSchema(inputs), MlflowSchema([ColSpec("long")]))
+
+
+def run_url(registry: Registry, run_id: str) -> str:
+    """The run's page in MLflow."""
+    return f"{registry.mlflow.uri}/#/experiments/{registry.experiment_id(EXPERIMENT)}/runs/{run_id}"
