@@ -70,6 +70,10 @@ class Mlflow:
         """The JSON answer of a POST to /api/2.0/mlflow/<path>."""
         return self._json(self._send("POST", _API + path, json=body))
 
+    def delete(self, path: str, **body: Any) -> None:
+        """A DELETE of /api/2.0/mlflow/<path>."""
+        self._send("DELETE", _API + path, json=body)
+
     def pages(self, path: str, field: str, **body: Any) -> Iterator[dict[str, Any]]:
         """Every entry of `field` in a paginated search by POST."""
         token: str | None = ""

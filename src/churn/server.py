@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 import httpx
@@ -58,6 +59,11 @@ def start(environment: Environment) -> None:
 
     A lock makes commands that come at once wait for the one that starts it.
     """
+    if find_spec("mlflow") is None:  # the serving image has no MLflow
+        raise Unreachable(
+            f"no MLflow server at {environment.MLFLOW_TRACKING_URI}, and MLflow is not installed"
+            " here to start one; set MLFLOW_TRACKING_URI"
+        )
     with _locked():
         try:
             probe(environment)
@@ -119,7 +125,7 @@ def _wait_until_healthy(environment: Environment, process: subprocess.Popen[byte
         try:
             probe(environment)
             return
-        except NothingListens:
+        except Unreachable:  # it may refuse, reset or fail while it starts
             continue
     stop()
     raise Unreachable(f"the MLflow server did not start in {_START_SECONDS} s; see {_LOG}")

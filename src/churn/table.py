@@ -214,6 +214,7 @@ def read_processed(schema: Schema, target: str) -> pd.DataFrame:
     if list(table.columns) != wanted:
         raise TableError(
             f"{paths.shown(path)} has the columns {', '.join(table.columns)} where"
-            f" data/schema.yaml and params.yaml ask for {', '.join(wanted)}; `dvc repro prepare` remakes it"
+            f" data/schema.yaml and params.yaml ask for {', '.join(wanted)}; `dvc repro prepare`"
+            " remakes it"
         )
     return table

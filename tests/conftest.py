@@ -1,0 +1,133 @@
+"""Fixtures: trained projects to work in, and an API process to talk to.
+
+Training takes half a minute and a server seven seconds to start, so a test that only reads or
+moves aliases shares both, and finds no alias and no recorded move; one that trains gets a copy.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from project import Project, checkout, free_port, local_environment
+
+from churn.registry import MODEL, MOVES, Registry
+from churn.rest import Mlflow
+from churn.settings import read_environment
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Three versions: 1 and 2 passed their gate, 3 failed it. Nothing is in production."""
+    project = checkout(tmp_path_factory.mktemp("template"))
+    project.do("dvc", "repro")
+    project.edit("params.yaml", "C: 1.0", "C: 0.01")
+    project.do("dvc", "repro")
+    project.edit("params.yaml", "C: 0.01", "C: 0.02")
+    project.edit("params.yaml", "gate_f1: 0.55", "gate_f1: 0.99")
+    project.do("dvc", "repro")
+    project.do("python", "src/stop_mlflow.py")
+    return project
+
+
+@pytest.fixture(scope="session")
+def server(template: Project) -> Iterator[Registry]:
+    """The template's MLflow server, running."""
+    template.do("python", "src/start_mlflow.py")
+    yield registry_of(template)
+    template.do("python", "src/stop_mlflow.py")
+
+
+@pytest.fixture
+def trained(template: Project, server: Registry) -> Project:
+    """The template itself, to read and to move aliases in: none is set, no move is recorded."""
+    for version in server.versions():
+        for alias in version.aliases:
+            server.mlflow.delete("registered-models/alias", name=MODEL, alias=alias)
+    moves = server.experiment_id(MOVES)
+    if moves:
+        for run in server.mlflow.pages("runs/search", "runs", experiment_ids=[moves]):
+            server.mlflow.post("runs/delete", run_id=run["info"]["run_id"])
+    return template
+
+
+def registry_of(project: Project) -> Registry:
+    """A connection to the project's running server."""
+    return Registry(Mlflow(read_environment({"MLFLOW_TRACKING_URI": project.mlflow_uri})))
+
+
+@pytest.fixture
+def project(template: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of the template, whose MLflow server starts when a command needs it."""
+    root = tmp_path / template.root.name
+    shutil.copytree(template.root, root)
+    copy = Project(root, f"http://127.0.0.1:{free_port()}")
+    yield copy
+    copy.do("python", "src/stop_mlflow.py")
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running `python src/api.py`."""
+
+    client: httpx.Client
+    process: subprocess.Popen[bytes]
+
+    def predict(self, **row: object) -> httpx.Response:
+        return self.client.post("/predict", json=row)
+
+    def wait_for_version(self, number: str) -> None:
+        """Return when the version answers; fail when it has not done so for half a minute."""
+        wait_until(lambda: self.client.get("/ready").json().get("model_version") == number)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Return when `holds()` does; the limit is there to end a test that has failed."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running(project: Project, *command: str, **variables: str) -> Iterator[Api]:
+    """The API of `project`, started by `command`, once its port answers."""
+    port = str(free_port())
+    process = subprocess.Popen(
+        command or ("python", "src/api.py"),
+        cwd=project.root,
+        env=local_environment(MLFLOW_TRACKING_URI=project.mlflow_uri, PORT=port, **variables),
+        start_new_session=True,
+    )
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        api = Api(client, process)
+        try:
+            wait_until(lambda: answers(api), seconds=240)
+            yield api
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+
+def answers(api: Api) -> bool:
+    assert api.process.poll() is None, "the API has ended"
+    try:
+        return api.client.get("/startup").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Api]]:
+    """Start an API of a project; it is stopped after the test."""
+    with ExitStack() as stack:
+        yield lambda project, *command, **variables: stack.enter_context(
+            running(project, *command, **variables)
+        )
