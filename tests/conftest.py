@@ -18,7 +18,7 @@ import httpx
 import pytest
 from project import Project, checkout, free_port, local_environment
 
-from churn.registry import MODEL, MOVES, Registry
+from churn.registry import MODEL, MOVES, PRODUCTION, Registry
 from churn.rest import Mlflow
 from churn.settings import read_environment
 
@@ -37,17 +37,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+def copied(template: Project, folder: Path) -> Project:
+    """A copy of the template with a port of its own."""
+    root = folder / template.root.name
+    shutil.copytree(template.root, root)
+    return Project(root, f"http://127.0.0.1:{free_port()}")
+
+
 @pytest.fixture(scope="session")
-def server(template: Project) -> Iterator[Registry]:
-    """The template's MLflow server, running."""
-    template.do("python", "src/start_mlflow.py")
-    yield registry_of(template)
-    template.do("python", "src/stop_mlflow.py")
+def shared(template: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A copy of the template whose server runs for all tests that use `trained`."""
+    project = copied(template, tmp_path_factory.mktemp("shared"))
+    project.do("python", "src/start_mlflow.py")
+    yield project
+    project.do("python", "src/stop_mlflow.py")
 
 
 @pytest.fixture
-def trained(template: Project, server: Registry) -> Project:
-    """The template itself, to read and to move aliases in: none is set, no move is recorded."""
+def trained(shared: Project) -> Project:
+    """Three versions to read and to move aliases between: none is set, no move is recorded."""
+    server = registry_of(shared)
     for version in server.versions():
         for alias in version.aliases:
             server.mlflow.delete("registered-models/alias", name=MODEL, alias=alias)
@@ -55,7 +64,7 @@ def trained(template: Project, server: Registry) -> Project:
     if moves:
         for run in server.mlflow.pages("runs/search", "runs", experiment_ids=[moves]):
             server.mlflow.post("runs/delete", run_id=run["info"]["run_id"])
-    return template
+    return shared
 
 
 def registry_of(project: Project) -> Registry:
@@ -66,9 +75,7 @@ def registry_of(project: Project) -> Registry:
 @pytest.fixture
 def project(template: Project, tmp_path: Path) -> Iterator[Project]:
     """A copy of the template, whose MLflow server starts when a command needs it."""
-    root = tmp_path / template.root.name
-    shutil.copytree(template.root, root)
-    copy = Project(root, f"http://127.0.0.1:{free_port()}")
+    copy = copied(template, tmp_path)
     yield copy
     copy.do("python", "src/stop_mlflow.py")
 
@@ -124,8 +131,27 @@ def answers(api: Api) -> bool:
         return False
 
 
+@pytest.fixture(scope="session")
+def shared_api(shared: Project) -> Iterator[Api]:
+    """An API of the shared project, for all tests that use `api`."""
+    with running(shared, RELOAD_SECONDS="0.2") as api:
+        yield api
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Api]]:
+def api(trained: Project, shared_api: Api) -> Api:
+    """An API of `trained` that serves version 2."""
+    server = registry_of(trained)
+    server.mlflow.post("registered-models/alias", name=MODEL, alias=PRODUCTION, version="2")
+    shared_api.wait_for_version("2")
+    return shared_api
+
+
+Serve = Callable[..., Api]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
     """Start an API of a project; it is stopped after the test."""
     with ExitStack() as stack:
         yield lambda project, *command, **variables: stack.enter_context(

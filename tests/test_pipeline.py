@@ -76,13 +76,13 @@ def test_the_reports_are_one_flat_object_and_a_table_for_each_plot(project: Proj
         assert title in drawn
 
 
-def test_the_mirror_lists_every_version_newest_first(trained: Project) -> None:
-    mirrored = json.loads((trained.root / "registry/metadata.json").read_text())
+def test_the_mirror_lists_every_version_newest_first(template: Project) -> None:
+    mirrored = json.loads((template.root / "registry/metadata.json").read_text())
     assert [entry["version"] for entry in mirrored] == ["3", "2", "1"]
     assert mirrored[0]["gate"] == "failed"
     assert mirrored[0]["metrics"].keys() >= METRICS
-    assert mirrored[0]["data_hash"] == files.sha256(trained.root / "data/raw.csv")
-    assert not (trained.root / "registry/current_model.txt").exists()
+    assert mirrored[0]["data_hash"] == files.sha256(template.root / "data/raw.csv")
+    assert not (template.root / "registry/current_model.txt").exists()
 
 
 def test_the_registered_model_is_the_exported_one_and_carries_its_schema(trained: Project) -> None:

@@ -16,7 +16,7 @@ ROLLBACK = ("python", "src/rollback.py")
 
 def production(trained: Project) -> str | None:
     version = registry_of(trained).at_alias(PRODUCTION)
-    return version and version.number
+    return version.number if version else None
 
 
 def test_promote_takes_the_newest_version_that_passed_its_gate(trained: Project) -> None:

@@ -1,5 +1,6 @@
 """The MLflow server that starts on demand."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -65,6 +66,16 @@ def test_stop_leaves_a_process_alone_that_got_the_number_of_the_server(empty: Pr
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+def test_stop_in_a_copy_of_the_folder_leaves_the_server_of_the_original(
+    empty: Project, tmp_path: Path
+) -> None:
+    empty.do(*START)
+    copy = Project(tmp_path / "copy", empty.mlflow_uri)
+    shutil.copytree(empty.root, copy.root)
+    copy.do(*STOP)
+    assert len(servers(empty)) == 1
 
 
 def test_a_server_that_another_checkout_started_is_used_and_not_stopped(

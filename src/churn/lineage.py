@@ -6,8 +6,9 @@ from churn import paths
 
 UNKNOWN = "unknown"
 
-# What the pipeline itself rewrites in git does not make a tree unclean.
-_NOT_OUR_OWN_OUTPUT = (".", ":(exclude)dvc.lock", ":(exclude)reports")
+# What the pipeline itself rewrites does not make a tree unclean. (While a stage runs, DVC takes its
+# outputs out of models/.gitignore.)
+_ALL_BUT_OUTPUTS = (".", ":(exclude)dvc.lock", ":(exclude)models", ":(exclude)reports")
 
 
 def git_commit() -> str:
@@ -17,7 +18,7 @@ def git_commit() -> str:
 
 def git_clean() -> str:
     """`true` if nothing that decides a model differs from HEAD, else `false`; or `unknown`."""
-    status = _git("status", "--porcelain", "--", *_NOT_OUR_OWN_OUTPUT)
+    status = _git("status", "--porcelain", "--", *_ALL_BUT_OUTPUTS)
     return UNKNOWN if status is None else str(status == "").lower()
 
 

@@ -62,23 +62,23 @@ class Mlflow:
     def close(self) -> None:
         self._client.close()
 
-    def get(self, path: str, **params: Any) -> dict[str, Any]:
-        """The JSON answer of a GET of /api/2.0/mlflow/<path>."""
-        return self._json(self._send("GET", _API + path, params=params))
+    def get(self, route: str, **params: Any) -> dict[str, Any]:
+        """The JSON answer of a GET of /api/2.0/mlflow/<route>."""
+        return self._json(self._send("GET", _API + route, params=params))
 
-    def post(self, path: str, **body: Any) -> dict[str, Any]:
-        """The JSON answer of a POST to /api/2.0/mlflow/<path>."""
-        return self._json(self._send("POST", _API + path, json=body))
+    def post(self, route: str, **body: Any) -> dict[str, Any]:
+        """The JSON answer of a POST to /api/2.0/mlflow/<route>."""
+        return self._json(self._send("POST", _API + route, json=body))
 
-    def delete(self, path: str, **body: Any) -> None:
-        """A DELETE of /api/2.0/mlflow/<path>."""
-        self._send("DELETE", _API + path, json=body)
+    def delete(self, route: str, **body: Any) -> None:
+        """A DELETE of /api/2.0/mlflow/<route>."""
+        self._send("DELETE", _API + route, json=body)
 
-    def pages(self, path: str, field: str, **body: Any) -> Iterator[dict[str, Any]]:
+    def pages(self, route: str, field: str, **body: Any) -> Iterator[dict[str, Any]]:
         """Every entry of `field` in a paginated search by POST."""
         token: str | None = ""
         while token is not None:
-            page = self.post(path, **body, **({"page_token": token} if token else {}))
+            page = self.post(route, **body, **({"page_token": token} if token else {}))
             yield from page.get(field, [])
             token = page.get("next_page_token") or None
 

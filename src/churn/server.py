@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -146,7 +147,9 @@ def _terminate(pid: int, started: float) -> bool:
     """End the process and wait for its end; False where it is gone already."""
     try:
         process = psutil.Process(pid)
-        if process.create_time() != started:  # the number has gone to another program since
+        # The number may have gone to another program since, and a copy of the folder holds the
+        # record of a server that is not its own.
+        if process.create_time() != started or Path(process.cwd()) != paths.MLFLOW:
             return False
         process.terminate()
         try:

@@ -40,7 +40,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Data(Section):
-    source: Name
+    source: str = Field(min_length=1)
     target: Name
     positive: Name
     drop: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()

@@ -1,0 +1,300 @@
+"""The API over HTTP, following a real registry."""
+
+import io
+import json
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import joblib
+import pandas as pd
+import pytest
+from conftest import Api, Serve, registry_of, wait_until
+from project import Project
+
+from churn.registry import MODEL, PRODUCTION
+
+pytestmark = pytest.mark.xdist_group("project")
+
+PROMOTE = ("python", "src/promote.py")
+ROW = {
+    "tenure_months": 3,
+    "num_complaints": 2,
+    "avg_session_minutes": 12.5,
+    "plan_type": "Basic",
+    "region": "NA",
+}
+
+
+def test_without_a_model_it_answers_503_and_comes_alive_when_one_is_promoted(
+    trained: Project, serve: Serve
+) -> None:
+    api = serve(trained)
+    assert api.client.get("/health").status_code == 200
+    for answer in (api.client.get("/ready"), api.predict(**ROW)):
+        assert answer.status_code == 503
+        assert "promote.py" in answer.json()["detail"]
+    assert api.client.get("/model").json()["served"] is None
+    assert "/predict" in api.client.get("/openapi.json").json()["paths"]
+    trained.do(*PROMOTE)
+    api.wait_for_version("2")
+    assert api.predict(**ROW).status_code == 200
+
+
+def test_an_answer_has_what_the_contract_says(api: Api) -> None:
+    answer = api.predict(**ROW, request_id="my own")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert list(body) == [
+        *("request_id", "prediction", "probability", "threshold"),
+        *("model_name", "model_version", "warnings"),
+    ]
+    assert body["request_id"] == "my own"
+    assert body["model_name"] == MODEL
+    assert body["model_version"] == "2"
+    assert body["prediction"] == int(body["probability"] >= body["threshold"])
+    assert body["warnings"] == []
+    made = [api.predict(**ROW).json()["request_id"] for _ in range(2)]
+    assert made[0] != made[1]
+
+
+def test_the_same_row_gets_the_probability_of_the_fitted_pipeline(
+    trained: Project, api: Api
+) -> None:
+    server = registry_of(trained)
+    version = server.version("2")
+    run = server.mlflow.get("runs/get", run_id=version.run_id)["run"]["info"]
+    exported = server.mlflow.get_artifact(
+        f"{run['artifact_uri']}/exported_models/{MODEL}_v1.joblib"
+    )
+    pipeline = joblib.load(io.BytesIO(exported))
+    table = pd.read_csv(trained.root / "data/processed.csv", keep_default_na=False)
+    rows = table[table["_split"] == "test"].drop(columns=["churn", "_split"]).head(50)
+    expected = pipeline.predict_proba(rows)[:, 1]
+    answers = [api.predict(**row).json() for row in json.loads(rows.to_json(orient="records"))]
+    assert [answer["probability"] for answer in answers] == pytest.approx(expected, abs=1e-6)
+    assert [answer["prediction"] for answer in answers] == pipeline.predict(rows).tolist()
+
+
+def test_what_training_did_not_see_is_answered_with_a_warning(api: Api) -> None:
+    answer = api.predict(**ROW | {"region": "Mars", "tenure_months": 500})
+    assert answer.status_code == 200
+    assert answer.json()["warnings"] == [
+        "tenure_months: 500 is outside the training range 0 to 72",
+        "region: 'Mars' was not seen in training",
+    ]
+
+
+def test_a_value_is_cleaned_as_in_training(api: Api) -> None:
+    plain = api.predict(**ROW).json()
+    spaced = api.predict(**ROW | {"region": " NA ", "plan_type": "Basic\n"}).json()
+    assert spaced["probability"] == plain["probability"]
+    assert spaced["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"tenure_months": None}, "tenure_months"),
+        ({"tenure_months": "3"}, "tenure_months"),
+        ({"tenure_months": 3.5}, "tenure_months"),
+        ({"tenure_months": True}, "tenure_months"),
+        ({"tenure_months": -1}, "tenure_months"),
+        ({"tenure_months": 10**400}, "tenure_months"),
+        ({"avg_session_minutes": [1]}, "avg_session_minutes"),
+        ({"plan_type": 1}, "plan_type"),
+        ({"plan_type": None}, "plan_type"),
+        ({"region": ""}, "region"),
+        ({"shoe_size": 43}, "shoe_size"),
+        ({"request_id": 7}, "request_id"),
+        ({"request_id": "x" * 201}, "request_id"),
+    ],
+)
+def test_a_wrong_value_is_a_422_that_names_the_field(
+    api: Api, change: dict[str, object], field: str
+) -> None:
+    answer = api.predict(**ROW | change)
+    assert answer.status_code == 422
+    (problem,) = answer.json()["detail"]
+    assert problem["loc"] == ["body", field]
+    assert problem["msg"]
+
+
+def test_a_missing_field_is_a_422_that_names_it(api: Api) -> None:
+    answer = api.client.post("/predict", json={k: v for k, v in ROW.items() if k != "region"})
+    assert answer.status_code == 422
+    assert [problem["loc"] for problem in answer.json()["detail"]] == [["body", "region"]]
+
+
+def test_everything_that_is_wrong_is_named_at_once(api: Api) -> None:
+    answer = api.client.post("/predict", json={"tenure_months": "x", "num_complaints": 1})
+    named = [problem["loc"][1] for problem in answer.json()["detail"]]
+    assert named == ["tenure_months", "avg_session_minutes", "plan_type", "region"]
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_a_number_that_is_not_finite_is_a_422(api: Api, number: bytes) -> None:
+    body = json.dumps(ROW).encode().replace(b"12.5", number)
+    answer = api.client.post("/predict", content=body)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"][1] == "avg_session_minutes"
+
+
+@pytest.mark.parametrize("body", [b"", b"{bad", b"[1, 2]", b"null", b'"text"', b"\xff\xfe", b"{}"])
+def test_a_body_that_is_no_row_is_a_422(api: Api, body: bytes) -> None:
+    answer = api.client.post("/predict", content=body)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["msg"]
+
+
+def test_a_megabyte_of_junk_is_a_413_and_the_next_request_is_answered(api: Api) -> None:
+    answer = api.client.post("/predict", content=b"\x00junk" * 200_000)
+    assert answer.status_code == 413
+    assert "65,536" in answer.json()["detail"]
+    assert api.predict(**ROW).status_code == 200
+
+
+def test_model_tells_version_and_lineage(trained: Project, api: Api) -> None:
+    state = api.client.get("/model").json()
+    version = registry_of(trained).version("2")
+    assert state["model_name"] == MODEL
+    assert state["desired_version"] == state["served"]["version"] == "2"
+    assert state["problem"] is None
+    assert state["served"]["lineage"] == version.lineage
+    assert all(state["served"]["lineage"].values())
+
+
+def test_promotion_and_rollback_are_followed_without_a_failed_request(
+    trained: Project, api: Api
+) -> None:
+    statuses: list[int] = []
+    served: list[str] = []
+    stop = threading.Event()
+
+    def call() -> None:
+        with httpx.Client(base_url=api.client.base_url, timeout=30) as client:
+            while not stop.is_set():
+                answer = client.post("/predict", json=ROW)
+                statuses.append(answer.status_code)
+                served.append(answer.json()["model_version"])
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        for number in ("1", "2", "1"):
+            trained.do(*PROMOTE, "--version", number)
+            api.wait_for_version(number)
+        trained.do("python", "src/rollback.py", "--version", "2")
+        api.wait_for_version("2")
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
+    assert set(statuses) == {200}
+    assert set(served) == {"1", "2"}
+    assert served[-1] == "2"
+
+
+def test_two_versions_answer_differently_and_say_which_they_are(trained: Project, api: Api) -> None:
+    second = api.predict(**ROW).json()
+    trained.do(*PROMOTE, "--version", "1")
+    api.wait_for_version("1")
+    first = api.predict(**ROW).json()
+    assert [second["model_version"], first["model_version"]] == ["2", "1"]
+    assert first["probability"] != second["probability"]
+
+
+class Bomb:
+    """An object whose unpickling leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(
+    project: Project, serve: Serve, tmp_path: Path
+) -> None:
+    project.do(*PROMOTE, "--version", "2")
+    api = serve(project)
+    api.wait_for_version("2")
+    server = registry_of(project)
+    exploded = tmp_path / "exploded"
+    server.mlflow.put_artifact(
+        f"{server.artifact_uri('1')}/model.skops", pickle.dumps(Bomb(exploded))
+    )
+    project.do(*PROMOTE, "--version", "1")
+    wait_until(lambda: api.client.get("/model").json()["problem"] is not None)
+    state = api.client.get("/model").json()
+    assert state["desired_version"] == "1"
+    assert state["served"]["version"] == "2"
+    assert "version 1 is refused" in state["problem"]
+    assert api.predict(**ROW).json()["model_version"] == "2"
+    assert not exploded.exists()
+    project.do("python", "src/rollback.py")
+    wait_until(lambda: api.client.get("/model").json()["problem"] is None)
+
+
+def test_a_server_that_goes_away_changes_nothing_for_callers(
+    project: Project, serve: Serve
+) -> None:
+    project.do(*PROMOTE, "--version", "2")
+    api = serve(project)
+    api.wait_for_version("2")
+    project.do("python", "src/stop_mlflow.py")
+    wait_until(lambda: api.client.get("/model").json()["problem"] is not None)
+    assert api.predict(**ROW).json()["model_version"] == "2"
+    assert api.client.get("/ready").status_code == 200
+    project.do(*PROMOTE, "--version", "1")
+    api.wait_for_version("1")
+
+
+def test_the_accepted_fields_change_with_the_version(project: Project, serve: Serve) -> None:
+    project.do(*PROMOTE, "--version", "2")
+    api = serve(project)
+    api.wait_for_version("2")
+    assert "region" in request_fields(api)
+    project.edit("params.yaml", "drop: []", "drop: [region]")
+    project.edit("params.yaml", "gate_f1: 0.99", "gate_f1: 0.5")
+    project.edit(
+        "data/schema.yaml",
+        "  region:\n    type: category\n    values: [APAC, EU, LATAM, NA]\n",
+        "",
+    )
+    project.do("dvc", "repro")
+    project.do(*PROMOTE)
+    api.wait_for_version("4")
+    assert "region" not in request_fields(api)
+    assert api.predict(**ROW).status_code == 422
+    assert api.predict(**{k: v for k, v in ROW.items() if k != "region"}).status_code == 200
+
+
+def request_fields(api: Api) -> set[str]:
+    document = api.client.get("/openapi.json").json()
+    return set(document["components"]["schemas"]["PredictRequest"]["properties"])
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(trained: Project, api: Api) -> None:
+    port = str(api.client.base_url.port)
+    line = trained.refused("python", "src/api.py", PORT=port)
+    assert f"127.0.0.1:{port}" in line
+    assert f"PORT={int(port) + 1}" in line
+
+
+def test_docs_load_nothing_from_elsewhere(api: Api) -> None:
+    page = api.client.get("/docs").text
+    assert "swagger-ui" in page
+    assert "//" not in page.replace("http://127.0.0.1", "").split("<script>")[0]
+
+
+def test_the_alias_is_read_from_the_registry_and_not_from_the_mirror(
+    trained: Project, api: Api
+) -> None:
+    server = registry_of(trained)
+    server.mlflow.post("registered-models/alias", name=MODEL, alias=PRODUCTION, version="1")
+    api.wait_for_version("1")

@@ -1,0 +1,245 @@
+from pathlib import Path
+
+import pytest
+
+from churn import paths
+from churn.settings import (
+    Environment,
+    Params,
+    SettingsError,
+    read_environment,
+    read_params,
+    read_yaml,
+)
+
+PARAMS = """\
+data:
+  source: sample
+  target: churn
+  positive: 1
+  drop: []
+  id:
+split:
+  test_size: 0.2
+  salt: ""
+train:
+  version: v1
+  seed: 42
+  model: random_forest
+  logistic_regression: {C: 1.0, max_iter: 1000}
+  hist_gradient_boosting:
+    learning_rate: 0.05
+    max_iter: 150
+    max_leaf_nodes: 15
+    min_samples_leaf: 20
+    l2_regularization: 0.0
+  random_forest: {n_estimators: 200, min_samples_leaf: 5, max_depth: }
+evaluate:
+  gate_f1: 0.55
+"""
+
+
+def params_of(text: str, folder: Path) -> Params:
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_params(path)
+
+
+def refusal(text: str, folder: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        params_of(text, folder)
+    return str(caught.value)
+
+
+def test_the_projects_own_params_are_valid() -> None:
+    assert read_params(paths.PARAMS).train.seed >= 0
+
+
+def test_values_get_the_types_that_their_keys_ask_for(tmp_path: Path) -> None:
+    params = params_of(PARAMS, tmp_path)
+    assert params.data.positive == "1"
+    assert params.split.test_size == 0.2
+    assert params.train.seed == 42
+    assert params.evaluate.gate_f1 == 0.55
+
+
+def test_an_empty_optional_key_counts_as_left_out(tmp_path: Path) -> None:
+    params = params_of(PARAMS.replace("drop: []", "drop:"), tmp_path)
+    assert params.data.id is None
+    assert params.data.drop == ()
+    assert params.train.random_forest.max_depth is None
+
+
+def test_only_the_parameters_of_the_named_model_are_used(tmp_path: Path) -> None:
+    forest = params_of(PARAMS, tmp_path)
+    linear = params_of(
+        PARAMS.replace("model: random_forest", "model: logistic_regression"), tmp_path
+    )
+    assert forest.train.hyperparameters() == {
+        "n_estimators": 200,
+        "min_samples_leaf": 5,
+        "max_depth": None,
+    }
+    assert linear.train.hyperparameters() == {"C": 1.0, "max_iter": 1000}
+
+
+@pytest.mark.parametrize("text", ["Yes", "NO", "on", "1.0", "012", "1e3", "0x10", "NA", "null"])
+def test_the_positive_class_is_the_text_that_stands_there(text: str, tmp_path: Path) -> None:
+    params = params_of(PARAMS.replace("positive: 1", f"positive: {text}"), tmp_path)
+    assert params.data.positive == text
+
+
+def test_yaml_words_in_a_list_stay_texts(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text("values: [NO, NA, Yes, ~, 1.10, 2026-01-01]\n")
+    assert read_yaml(path) == {"values": ["NO", "NA", "Yes", "~", "1.10", "2026-01-01"]}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    assert params_of("\ufeff" + PARAMS, tmp_path) == params_of(PARAMS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "misspelt", "said"),
+    [
+        ("test_size", "test_sise", "split.test_sise is not a known key (did you mean test_size?)"),
+        ("gate_f1", "gate-f1", "evaluate.gate-f1 is not a known key (did you mean gate_f1?)"),
+        ("n_estimators", "estimators", "train.random_forest.estimators is not a known key (did"),
+        ("split:", "splits:", "splits is not a known key (did you mean split?)"),
+        ("C: 1.0", "c: 1.0", "train.logistic_regression.c is not a known key (known: C, max_iter)"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_key_that_was_meant(
+    key: str, misspelt: str, said: str, tmp_path: Path
+) -> None:
+    assert said in refusal(PARAMS.replace(key, misspelt, 1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("seed: 42", "seed: many", "train.seed = 'many': input should be a valid integer"),
+        ("seed: 42", "seed: 1.5", "train.seed = '1.5': input should be a valid integer"),
+        ("seed: 42", "seed: -1", "train.seed = '-1': input should be greater than or equal to 0"),
+        ("seed: 42", "seed: 4294967296", "train.seed = '4294967296': input should be less than"),
+        ("seed: 42", "seed: [1]", "train.seed = ['1']: input should be a valid integer"),
+        ("test_size: 0.2", "test_size: 20%", "split.test_size = '20%': input should be a valid nu"),
+        ("test_size: 0.2", "test_size: 0", "split.test_size = '0': input should be greater than 0"),
+        ("test_size: 0.2", "test_size: 1", "split.test_size = '1': input should be less than 1"),
+        ("test_size: 0.2", "test_size: nan", "split.test_size = 'nan': "),
+        ("gate_f1: 0.55", "gate_f1: 55", "evaluate.gate_f1 = '55': input should be less than or"),
+        ("gate_f1: 0.55", "gate_f1: nan", "evaluate.gate_f1 = 'nan': "),
+        ("gate_f1: 0.55", "gate_f1:", "evaluate.gate_f1 = '': input should be a valid number"),
+        ("C: 1.0", "C: 0", "train.logistic_regression.C = '0': input should be greater than 0"),
+        ("max_depth: ", "max_depth: 0", "train.random_forest.max_depth = '0': input should be gr"),
+        ("model: random_forest", "model: xgboost", "train.model = 'xgboost': input should be 'log"),
+        ("version: v1", "version: ../v1", "train.version = '../v1': string should match pattern"),
+        ("version: v1", "version: ''", "train.version = '': string should match pattern"),
+        ("target: churn", "target:", "data.target = '': string should have at least 1 character"),
+        ("drop: []", "drop: notes", "data.drop = 'notes': "),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_what_is(
+    right: str, wrong: str, said: str, tmp_path: Path
+) -> None:
+    assert said in refusal(PARAMS.replace(right, wrong, 1), tmp_path)
+
+
+def test_a_missing_section_and_a_missing_key_are_named(tmp_path: Path) -> None:
+    text = PARAMS.replace("evaluate:\n  gate_f1: 0.55\n", "").replace("  seed: 42\n", "")
+    said = refusal(text, tmp_path)
+    assert "evaluate is missing" in said
+    assert "train.seed is missing" in said
+
+
+def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    text = PARAMS.replace("seed: 42", "seed: x").replace("gate_f1: 0.55", "gate_f1: 2")
+    said = refusal(text, tmp_path)
+    assert "train.seed = 'x'" in said
+    assert "evaluate.gate_f1 = '2'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- data\n- split\n", "must hold a mapping of keys, not ['data', 'split']"),
+        ("just a sentence", "must hold a mapping of keys, not 'just a sentence'"),
+        ("", "must hold a mapping of keys"),
+        ("data: [unclosed\n", "is not valid YAML"),
+        ("data:\n\tsource: sample\n", "is not valid YAML"),
+        ("data: \x00\n", "is not valid YAML"),
+        ("data:\n", "data = ''"),
+        ("data: sample\n", "data = 'sample'"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(text, tmp_path)
+    assert str(tmp_path / "params.yaml") in refusal(text, tmp_path)
+
+
+def test_a_missing_file_is_named_with_the_way_to_get_it_back(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"params\.yaml is missing; `git checkout "):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_a_file_in_latin_1_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(PARAMS.replace("v1", "Zürich").encode("latin-1"))
+    with pytest.raises(SettingsError, match="is not UTF-8"):
+        read_params(path)
+
+
+def test_a_source_may_be_as_long_as_an_sql_query_is(tmp_path: Path) -> None:
+    query = "SELECT " + ", ".join(f"column_number_{number}" for number in range(50)) + " FROM t"
+    text = PARAMS.replace("source: sample", f"source: >-\n    {query}")
+    assert params_of(text, tmp_path).data.source == query
+
+
+def test_the_environment_has_defaults() -> None:
+    environment = read_environment({})
+    assert environment.MLFLOW_TRACKING_URI == "http://127.0.0.1:5000"
+    assert (environment.HOST, environment.PORT) == ("127.0.0.1", 8000)
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert read_environment({"PORT": "", "MLFLOW_TRACKING_URI": ""}) == read_environment({})
+
+
+def test_variables_of_others_do_not_matter() -> None:
+    assert read_environment({"PATH": "/bin", "port": "9"}) == read_environment({})
+
+
+def test_the_slash_at_the_end_of_the_tracking_uri_does_not_matter() -> None:
+    environment = read_environment({"MLFLOW_TRACKING_URI": "https://mlflow.example/path/"})
+    assert environment.MLFLOW_TRACKING_URI == "https://mlflow.example/path"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", "http", "PORT = 'http': input should be a valid integer"),
+        ("PORT", "0", "PORT = '0': input should be greater than or equal to 1"),
+        ("PORT", "65536", "PORT = '65536': input should be less than or equal to 65535"),
+        ("RELOAD_SECONDS", "0", "RELOAD_SECONDS = '0': input should be greater than or equal"),
+        ("RELOAD_SECONDS", "nan", "RELOAD_SECONDS = 'nan': "),
+        ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "use the address of an MLflow server"),
+        ("MLFLOW_TRACKING_URI", "./mlruns", "use the address of an MLflow server"),
+        ("MLFLOW_TRACKING_URI", "http://", "use the address of an MLflow server"),
+        ("MLFLOW_TRACKING_URI", "http://localhost:mlflow", "MLFLOW_TRACKING_URI = 'http://local"),
+        ("MLFLOW_TRACKING_URI", "http://localhost:70000", "MLFLOW_TRACKING_URI = 'http://local"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_is_allowed(name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_environment({name: value})
+    assert str(caught.value).startswith("environment: ")
+    assert said in str(caught.value)
+
+
+def test_a_secret_is_not_shown_with_the_environment() -> None:
+    environment = Environment(
+        MLFLOW_TRACKING_PASSWORD="hidden",
+        MLFLOW_TRACKING_TOKEN="hidden",
+        DATA_DATABASE_URL="hidden",
+    )
+    assert "hidden" not in repr(environment)
