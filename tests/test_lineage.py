@@ -1,0 +1,97 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# No settings of the person who runs the tests, and no repository that a git hook has named.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The package alone, in a folder that is no git repository."""
+    root = tmp_path / "a project"
+    shutil.copytree(
+        ROOT / "src" / "churn", root / "src" / "churn", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return root
+
+
+def git(project: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    done = subprocess.run(
+        ["git", *identity, *arguments],
+        cwd=project,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def commit(project: Path) -> str:
+    """Commit all files; the hash of the commit."""
+    git(project, "init", "-q")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "all")
+    return git(project, "rev-parse", "HEAD")
+
+
+def lineage(project: Path, **variables: str) -> list[str]:
+    """What the project's own code says about itself: the commit, and whether it is clean."""
+    code = "from churn import lineage; print(lineage.git_commit(), lineage.git_clean())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.parent,
+        env=ENVIRONMENT | {"PYTHONPATH": str(project / "src")} | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_a_committed_tree_is_clean(project: Path) -> None:
+    assert lineage(project) == ["unknown", "unknown"]
+    head = commit(project)
+    assert len(head) == 40
+    assert lineage(project) == [head, "true"]
+
+
+@pytest.mark.parametrize("name", ["src/churn/model.py", "params.yaml", "data/schema.yaml"])
+def test_a_change_that_decides_a_model_makes_the_tree_unclean(name: str, project: Path) -> None:
+    head = commit(project)
+    (project / name).parent.mkdir(exist_ok=True)
+    with (project / name).open("a") as file:
+        file.write("# changed\n")
+    assert lineage(project) == [head, "false"]
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", "reports/metrics.json", "reports/plots/roc.csv"])
+def test_what_the_pipeline_itself_rewrites_does_not_count(name: str, project: Path) -> None:
+    (project / "reports" / "plots").mkdir(parents=True)
+    (project / name).write_text("old")
+    head = commit(project)
+    (project / name).write_text("new")
+    assert lineage(project) == [head, "true"]
+
+
+def test_a_repository_without_a_commit_has_none(project: Path) -> None:
+    git(project, "init", "-q")
+    assert lineage(project) == ["unknown", "false"]
+
+
+def test_without_git_nothing_is_known(project: Path, tmp_path: Path) -> None:
+    commit(project)
+    assert lineage(project, PATH=str(tmp_path)) == ["unknown", "unknown"]
