@@ -42,7 +42,8 @@ clean: stop  ## remove .venv and caches; data, models and the MLflow server's st
 
 $(INSTALLED): requirements.txt requirements-api.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed and not found; install it or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	"$(PYTHON)" -m venv .venv
-	python -m pip install --quiet --disable-pip-version-check $(UV)
-	uv pip install --python .venv/bin/python --compile-bytecode -r requirements.txt
+	@echo "installing the packages of requirements.txt into .venv (a minute or two)"
+	@"$(PYTHON)" -m venv .venv
+	@python -m pip install --quiet --disable-pip-version-check $(UV)
+	@uv pip install --quiet --python .venv/bin/python --compile-bytecode -r requirements.txt
 	@touch $@

@@ -29,7 +29,8 @@ from churn import (
     table,
 )
 from churn.errors import UserError
-from churn.registry import MODEL, Registry
+from churn.registry import MODEL, TRAIN_AGAIN, Registry
+from churn.rest import NotFound
 from churn.schema import SPLIT, read_schema
 
 
@@ -85,7 +86,13 @@ def log_evaluation(
         {"key": name, "value": value, "timestamp": now, "step": 0}
         for name, value in reported.items()
     ]
-    run = registry.mlflow.get("runs/get", run_id=run_id)["run"]
+    try:
+        run = registry.mlflow.get("runs/get", run_id=run_id)["run"]
+    except NotFound:
+        raise UserError(
+            f"the model was trained on another MLflow server: {registry.mlflow.uri} has no run"
+            f" {run_id}; `{TRAIN_AGAIN}` trains on this one"
+        ) from None
     registry.mlflow.post("runs/log-batch", run_id=run_id, metrics=entries)
     artifacts = run["info"]["artifact_uri"]
     for image in images:

@@ -78,9 +78,12 @@ def test_a_change_that_decides_a_model_makes_the_tree_unclean(name: str, project
     assert lineage(project) == [head, "false"]
 
 
-@pytest.mark.parametrize("name", ["dvc.lock", "reports/metrics.json", "reports/plots/roc.csv"])
+@pytest.mark.parametrize(
+    "name", ["dvc.lock", "models/.gitignore", "reports/metrics.json", "reports/plots/roc.csv"]
+)
 def test_what_the_pipeline_itself_rewrites_does_not_count(name: str, project: Path) -> None:
     (project / "reports" / "plots").mkdir(parents=True)
+    (project / "models").mkdir()
     (project / name).write_text("old")
     head = commit(project)
     (project / name).write_text("new")

@@ -93,7 +93,7 @@ def test_the_intervals_agree_with_a_plain_bootstrap() -> None:
     everybody = np.ones_like(target)
     drawn: dict[str, list[float]] = {"f1": [], "f1_over_naive": [], "roc_auc": []}
     rng = np.random.default_rng(1)
-    for _ in range(1000):
+    for _ in range(4000):
         rows = rng.integers(0, 400, 400)
         f1 = plain_f1(target[rows], prediction[rows])
         drawn["f1"].append(f1)
@@ -104,8 +104,9 @@ def test_the_intervals_agree_with_a_plain_bootstrap() -> None:
     assert found.keys() == drawn.keys()
     for name, values in drawn.items():
         wanted = np.quantile(values, [0.025, 0.975])
-        # The ends of a 95 % interval from 1,000 resamples wander by about a tenth of its width.
-        assert found[name] == pytest.approx(wanted, abs=float(np.ptp(wanted)) / 6), name
+        # The ends of such an interval wander by about 3 % of its width; those of a 90 % interval
+        # would stand 8 % further in.
+        assert found[name] == pytest.approx(wanted, abs=float(np.ptp(wanted)) / 16), name
 
 
 def test_the_intervals_hold_the_scores_and_shrink_with_the_rows() -> None:

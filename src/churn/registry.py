@@ -230,10 +230,14 @@ class Registry:
         self.mlflow.post("runs/update", run_id=run_id, status="FINISHED", end_time=now)
 
 
+# Without -s, -f would run the stages before them too, and take a new snapshot of the data.
+TRAIN_AGAIN = "dvc repro -f -s train evaluate"
+
+
 def nothing_registered(uri: str) -> str:
     return (
         f"{MODEL} has no version on {uri}: `dvc repro` trains one"
-        " (`dvc repro -f train evaluate` if it says that nothing has changed)"
+        f" (`{TRAIN_AGAIN}` if it says that nothing has changed)"
     )
 
 

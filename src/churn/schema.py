@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     StrictFloat,
     StrictStr,
     WithJsonSchema,
@@ -32,6 +33,10 @@ Value = float | str | None
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+# Up to here a float tells every whole number from the next.
+_LARGEST_INTEGER = 2**53
+
+
 class BadValue(ValueError):
     """A value that its column does not allow; the text says why and shows the value."""
 
@@ -53,8 +58,8 @@ class Column(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["integer", "number", "category"]
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
     values: tuple[str, ...] = ()
     nullable: bool = False
     seen: Seen | None = None
@@ -81,7 +86,7 @@ class Column(BaseModel):
         """
         if isinstance(value, str):
             value = value.strip()
-        missing = value is None or value in missing_values
+        missing = value is None or value == "" or value in missing_values
         if missing or (isinstance(value, float) and math.isnan(value)):
             if not self.nullable:
                 raise BadValue("is missing, and the schema does not say nullable")
@@ -101,16 +106,19 @@ class Column(BaseModel):
             raise BadValue(f"{_short(value)} is not a finite number")
         if self.type == "integer" and not number.is_integer():
             raise BadValue(f"{_short(value)} is not a whole number")
+        if self.type == "integer" and abs(number) > _LARGEST_INTEGER:
+            raise BadValue(f"{_short(value)} is too large for a whole number")
         if self.min is not None and number < self.min:
             raise BadValue(f"{_short(value)} is below the minimum {self.min:g}")
         if self.max is not None and number > self.max:
             raise BadValue(f"{_short(value)} is above the maximum {self.max:g}")
-        return number
+        return number + 0.0  # -0.0 becomes 0.0
 
     def _clean_category(self, value: object) -> str:
         if not isinstance(value, str):
             raise BadValue(f"{_short(value)} is not a text")
-        return value
+        # One form of line break, because a CSV file does not keep the others apart.
+        return value.replace("\r\n", "\n").replace("\r", "\n")
 
     def unlisted(self, value: Value) -> bool:
         """Whether the value is a category that the schema does not list."""

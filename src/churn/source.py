@@ -2,8 +2,8 @@
 header, each value the text that the source held."""
 
 import csv
+import http.client
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -48,10 +48,13 @@ def take(source: str, database_url: str, destination: Path) -> Snapshot:
     if source.startswith(("http://", "https://")):
         with _downloaded(source) as path:
             return _from_file(path, source, destination)
-    path = paths.ROOT / Path(source).expanduser()
+    try:
+        path = paths.ROOT / Path(source).expanduser()
+    except RuntimeError as error:  # ~name of nobody
+        raise SourceError(f"data.source = {source!r}: {error}") from None
     if not path.is_file():
         raise SourceError(f"data.source = {source!r}: no such file; {path} does not exist")
-    if path.resolve() == destination.resolve() or path.resolve() == paths.RAW:
+    if path.resolve() == destination.resolve() or path.resolve() == paths.RAW.resolve():
         raise SourceError(f"data.source = {source!r} is the snapshot itself; name another file")
     return _from_file(path, source, destination)
 
@@ -72,7 +75,7 @@ def _from_csv(path: Path, source: str, start: bytes, destination: Path) -> Snaps
     for encoding in ("utf-16",) if utf16 else ("utf-8-sig", "cp1252", "latin-1"):
         try:
             with path.open(encoding=encoding, newline="") as file:
-                separator = _separator(file.readline())
+                separator = _separator(next((line for line in file if line.strip()), ""))
                 file.seek(0)
                 notes = [source]
                 if encoding != "utf-8-sig":
@@ -102,6 +105,8 @@ def _write(destination: Path, rows: Iterable[Iterable[Any]], note: str) -> Snaps
     count = 0
     with destination.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
+        # Before Python 3.13, csv leaves a carriage return unquoted, and readers end the line there.
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(header)
         for count, row in enumerate(filled, start=1):
             if len(row) != len(header):
@@ -109,7 +114,9 @@ def _write(destination: Path, rows: Iterable[Iterable[Any]], note: str) -> Snaps
                     f"{note}: row {count} has {len(row)} fields where the header has {len(header)}"
                 )
             # A lone empty field would be written as a blank line and be lost on reading.
-            writer.writerow(row if row != [""] else [" "])
+            row = row if row != [""] else [" "]
+            returns = any("\r" in field for field in row if isinstance(field, str))
+            (quoting if returns else writer).writerow(row)
     if not count:
         raise SourceError(f"{note} has a header and no rows; there is nothing to learn from")
     return Snapshot(count, len(header), note)
@@ -145,10 +152,19 @@ def _sql_rows(query: str, database_url: str) -> Iterator[Iterable[Any]]:
             " database, such as postgresql+psycopg2://user:password@host/name"
         )
     try:
-        engine = sqlalchemy.create_engine(database_url)
+        url = sqlalchemy.make_url(database_url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # Their texts may quote a part of the password.
+        raise SourceError(
+            "DATA_DATABASE_URL is not an SQLAlchemy URL such as"
+            " postgresql+psycopg2://user:password@host:5432/name (in a password write @ as %40,"
+            " : as %3A and / as %2F)"
+        ) from None
+    try:
+        engine = sqlalchemy.create_engine(url)
         with engine.connect() as connection:
             result = connection.execution_options(stream_results=True).execute(
-                sqlalchemy.text(query)
+                sqlalchemy.text(query.replace(":", "\\:"))
             )
             yield result.keys()
             # csv writes None as an empty field: the text of a missing value.
@@ -181,6 +197,8 @@ def _downloaded(url: str) -> Iterator[Path]:
             with urllib.request.urlopen(url, timeout=60) as response, path.open("wb") as file:  # noqa: S310
                 while block := response.read(1 << 20):
                     file.write(block)
-        except (urllib.error.URLError, TimeoutError) as error:
+                if response.length:  # read(size) is silent when the connection breaks off
+                    raise http.client.IncompleteRead(b"", response.length)
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise SourceError(f"data.source = {url!r} cannot be fetched: {error}") from None
         yield path

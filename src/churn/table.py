@@ -42,6 +42,8 @@ def read_raw(path: Path = paths.RAW) -> pd.DataFrame:
     """
     try:
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+        if not isinstance(raw.index, pd.RangeIndex):  # where pandas puts fields without a name
+            raise pd.errors.ParserError("its rows have more fields than its header")
     except FileNotFoundError:
         raise TableError(f"{paths.shown(path)} is missing; `dvc repro ingest` makes it") from None
     except pd.errors.EmptyDataError:
@@ -73,6 +75,12 @@ def check_columns(names: list[str], schema: Schema, data: Data) -> None:
         for name in schema.features
         if name in named
     ]
+    given = [name for role_names in roles.values() for name in role_names]
+    problems += [
+        f"{name!r} has more than one role in params.yaml" for name in named if given.count(name) > 1
+    ]
+    if SPLIT in named:
+        problems.append(f"a column cannot be named {SPLIT}: the project uses that name")
     lost = [name for name in schema.features if name not in names]
     if lost:
         problems.append(f"columns of data/schema.yaml are missing: {', '.join(lost)}")
@@ -204,7 +212,6 @@ def read_processed(schema: Schema, target: str) -> pd.DataFrame:
             dtype=types | {target: "int64", SPLIT: "str"},
             keep_default_na=False,
             na_values=[""],
-            float_precision="round_trip",
         )
     except FileNotFoundError:
         raise TableError(f"{paths.shown(path)} is missing; `dvc repro prepare` makes it") from None
