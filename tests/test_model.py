@@ -261,7 +261,7 @@ def test_rounding_the_threshold_loses_no_group_of_equal_probabilities(common: fl
     target = np.array([0, 0, 0, 1, 1, 1])
     probabilities = np.array([0, 0, 0, common, common, common])
     threshold = model.best_f1_threshold(target, probabilities)
-    assert (probabilities >= threshold)[3:].all()
+    assert (probabilities >= threshold).tolist() == [False] * 3 + [True] * 3
 
 
 def test_a_training_that_does_not_converge_says_what_to_raise() -> None:

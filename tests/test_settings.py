@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from churn import paths
+from churn.schema import Schema
 from churn.settings import (
     Environment,
     Params,
@@ -10,6 +11,7 @@ from churn.settings import (
     read_environment,
     read_params,
     read_yaml,
+    validated,
 )
 
 PARAMS = """\
@@ -243,3 +245,14 @@ def test_a_secret_is_not_shown_with_the_environment() -> None:
         DATA_DATABASE_URL="hidden",
     )
     assert "hidden" not in repr(environment)
+
+
+def test_a_misspelt_key_of_a_column_is_answered_with_the_right_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"did you mean nullable\?"):
+        validated(Schema, {"columns": {"age": {"type": "number", "nulable": "true"}}}, "schema")
+
+
+def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as raised:
+        read_environment({"MLFLOW_TRACKING_URI": "http://me:hunter2@127.0.0.1:5000"})
+    assert "hunter2" not in str(raised.value)

@@ -389,3 +389,16 @@ def test_a_download_that_breaks_off_is_refused(tmp_path: Path) -> None:
 def test_an_address_that_cannot_be_reached_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be fetched"):
         take(url, tmp_path)
+
+
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08\x00", b"PK\x03\x04"])
+def test_a_compressed_file_or_a_spreadsheet_is_refused_by_its_kind(
+    tmp_path: Path, start: bytes
+) -> None:
+    assert "compressed or a spreadsheet" in refusal(start + b"\x00" * 40, tmp_path)
+
+
+def test_a_parquet_number_that_is_nan_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "customers.parquet"
+    pq.write_table(pa.table({"x": [1.5, float("nan"), None], "y": ["a", "nan", "b"]}), path)
+    assert take(path, tmp_path)[1] == [["x", "y"], ["1.5", "a"], ["", "nan"], ["", "b"]]

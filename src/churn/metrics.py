@@ -1,5 +1,6 @@
 """How well a model answers: metrics, their intervals, and what naive answers score."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -77,17 +78,20 @@ def flat(intervals: dict[str, tuple[float, float]]) -> dict[str, float]:
 
 
 def _interval(measure: Any, columns: tuple[NDArray[Any], ...], seed: int) -> tuple[float, float]:
-    resamples = stats.bootstrap(
-        columns,
-        measure,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        # 100 resamples at once hold 100 × rows values in memory.
-        batch=100,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).bootstrap_distribution
+    with warnings.catch_warnings():
+        # scipy speaks of BCa intervals, which these are not, where a resample has no value.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        resamples = stats.bootstrap(
+            columns,
+            measure,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            # 100 resamples at once hold 100 × rows values in memory.
+            batch=100,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
     outside = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(resamples, [outside, 1 - outside])
     return float(low), float(high)

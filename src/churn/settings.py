@@ -3,9 +3,10 @@ deployment). Both are read here and nowhere else, and checked before any work st
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -53,7 +54,7 @@ class Split(Section):
 
 
 class LogisticRegression(Section):
-    C: float = Field(gt=0)
+    C: float = Field(gt=0, allow_inf_nan=False)
     max_iter: int = Field(ge=1)
 
 
@@ -62,7 +63,7 @@ class HistGradientBoosting(Section):
     max_iter: int = Field(ge=1)
     max_leaf_nodes: int = Field(ge=2)
     min_samples_leaf: int = Field(ge=1)
-    l2_regularization: float = Field(ge=0)
+    l2_regularization: float = Field(ge=0, allow_inf_nan=False)
 
 
 class RandomForest(Section):
@@ -143,16 +144,22 @@ def _clause(detail: Any, model: type[BaseModel]) -> str:
         return f"{key} is not a known key{_suggestion(detail['loc'], model)}"
     said = detail["msg"].removeprefix("Value error, ")
     said = said[0].lower() + said[1:]
-    return f"{key} = {detail['input']!r}: {said}"
+    # An address may hold a password.
+    value = re.sub(r"//[^/@]*@", "//…@", repr(detail["input"]))
+    return f"{key} = {value}: {said}"
 
 
 def _suggestion(location: tuple[Any, ...], model: type[BaseModel]) -> str:
     known: list[str] = list(model.model_fields)
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type):
+        if field is None:  # the name of an entry, such as a column's, in a mapping of models
+            continue
+        inner = [field.annotation, *get_args(field.annotation)]
+        models = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not models:
             return ""
-        model = field.annotation
+        model = models[0]
         known = list(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"
@@ -178,6 +185,10 @@ class Environment(BaseModel):
         parts = urlsplit(uri)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("use the address of an MLflow server, such as http://127.0.0.1:5000")
+        if parts.username or parts.password:
+            raise ValueError(
+                "put user and password into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         _ = parts.port  # urlsplit raises ValueError here for a port that is not a number
         return uri.rstrip("/")
 

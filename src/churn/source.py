@@ -64,6 +64,8 @@ def _from_file(path: Path, source: str, destination: Path) -> Snapshot:
         start = file.read(4)
     if not start:
         raise SourceError(f"{source} is empty")
+    if start.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        raise SourceError(f"{source} is compressed or a spreadsheet; unpack or save it as CSV")
     if start == b"PAR1":
         return _write(destination, _parquet_rows(path, source), f"{source} (Parquet)")
     return _from_csv(path, source, start, destination)
@@ -183,9 +185,20 @@ def _parquet_rows(path: Path, source: str) -> Iterator[Iterable[Any]]:
         file = pyarrow.parquet.ParquetFile(path)
         yield file.schema_arrow.names
         for batch in file.iter_batches():
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            yield from zip(*map(_present, batch.columns), strict=True)
     except pyarrow.ArrowException as error:
         raise SourceError(f"{source} is not a Parquet file that can be read: {error}") from None
+
+
+def _present(column: Any) -> list[Any]:
+    """The column's values with None for NaN, which is how some writers store a missing number."""
+    import pyarrow
+    from pyarrow import compute
+
+    if pyarrow.types.is_floating(column.type):
+        column = compute.if_else(compute.is_nan(column), None, column)
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def encode_target(texts: pd.Series, positive: str, missing_values: tuple[str, ..
         )
     if len(others) > 1:
         shown = "; ".join(
-            str(Problem(name, repr(value), texts.index[stripped == value].tolist()))
+            str(Problem(repr(value), "is neither", texts.index[stripped == value].tolist()))
             for value in others[1:4]
         )
         raise TableError(
