@@ -203,3 +203,14 @@ def test_a_copy_without_git_trains_and_says_that_the_commit_is_unknown(tmp_path:
         project.do("python", f"src/{stage}.py", GIT_CEILING_DIRECTORIES=str(tmp_path))
     assert versions(project)[0].tags[Tag.GIT_COMMIT] == "unknown"
     project.do("python", "src/stop_mlflow.py")
+
+
+def test_mlflow_that_declines_a_training_is_one_line_and_the_old_model_stays(
+    project: Project,
+) -> None:
+    talk = registry(project)
+    experiment = talk.experiment_id(EXPERIMENT)
+    talk.mlflow.post("experiments/delete", experiment_id=experiment)
+    before = (project.root / "models/model.joblib").read_bytes()
+    assert EXPERIMENT in project.refused("python", "src/train.py")
+    assert (project.root / "models/model.joblib").read_bytes() == before

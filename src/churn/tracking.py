@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,24 +43,8 @@ def log_training(
 
     Raises UserError where MLflow declines or stops answering; the run is then marked as failed.
     """
-    try:
-        return _log_training(registry, params, fitted, described, scores, exported)
-    except MlflowException as error:
-        raise UserError(f"MLflow at {registry.mlflow.uri}: {error.message}") from None
-
-
-def _log_training(
-    registry: Registry,
-    params: Params,
-    fitted: Any,
-    described: ModelSchema,
-    scores: dict[str, float],
-    exported: Path,
-) -> Version:
     train = params.train
-    mlflow.set_tracking_uri(registry.mlflow.uri)
-    mlflow.set_experiment(EXPERIMENT)
-    with TemporaryDirectory() as folder, mlflow.start_run(run_name=train.version) as run:
+    with _run(registry, train.version) as run, TemporaryDirectory() as folder:
         mlflow.log_params(
             {
                 "version": train.version,
@@ -86,6 +72,18 @@ def _log_training(
         }
         mlflow.set_tags(tags)
         return registry.register(run.info.run_id, logged.model_id, tags)
+
+
+@contextmanager
+def _run(registry: Registry, name: str) -> Iterator[mlflow.ActiveRun]:
+    """A new run of the experiment; MLflow's exceptions become errors of one line."""
+    mlflow.set_tracking_uri(registry.mlflow.uri)
+    try:
+        mlflow.set_experiment(EXPERIMENT)
+        with mlflow.start_run(run_name=name) as run:
+            yield run
+    except MlflowException as error:
+        raise UserError(f"MLflow at {registry.mlflow.uri}: {error.message}") from None
 
 
 def _log_model(fitted: Any, described: ModelSchema, folder: Path) -> Any:
