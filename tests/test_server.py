@@ -97,17 +97,17 @@ class NotMlflow(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def test_a_port_taken_by_another_web_server_is_said(template: Project) -> None:
+def test_a_port_taken_by_another_web_server_is_said(empty: Project) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), NotMlflow) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{other.server_port}"
-        line = template.refused("python", "src/promote.py", code=3, MLFLOW_TRACKING_URI=uri)
+        line = empty.refused("python", "src/promote.py", code=3, MLFLOW_TRACKING_URI=uri)
         other.shutdown()
     assert "not as MLflow" in line
     assert f"MLFLOW_TRACKING_URI=http://127.0.0.1:{other.server_port + 1}" in line
 
 
-def test_a_port_taken_by_something_that_is_no_web_server_is_said(template: Project) -> None:
+def test_a_port_taken_by_something_that_is_no_web_server_is_said(empty: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def hang_up() -> None:
@@ -121,7 +121,7 @@ def test_a_port_taken_by_something_that_is_no_web_server_is_said(template: Proje
 
         threading.Thread(target=hang_up, daemon=True).start()
         uri = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        line = template.refused("python", "src/promote.py", code=3, MLFLOW_TRACKING_URI=uri)
+        line = empty.refused("python", "src/promote.py", code=3, MLFLOW_TRACKING_URI=uri)
     assert uri in line
 
 
@@ -140,8 +140,8 @@ def test_a_server_elsewhere_that_does_not_answer_is_an_error_and_starts_nothing(
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "./mlruns", "http://", "http://h:x"])
-def test_an_address_that_is_not_http_is_refused_with_its_value(template: Project, uri: str) -> None:
-    line = template.refused("python", "src/promote.py", MLFLOW_TRACKING_URI=uri)
+def test_an_address_that_is_not_http_is_refused_with_its_value(empty: Project, uri: str) -> None:
+    line = empty.refused("python", "src/promote.py", MLFLOW_TRACKING_URI=uri)
     assert "MLFLOW_TRACKING_URI" in line
     assert uri in line
 

@@ -63,16 +63,24 @@ def run(main: Callable[[], None]) -> NoReturn:
         main()
     except UserError as error:
         fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has left; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output (head, less) has left
+        abandon_broken_output()
         sys.exit(1)
     except OSError as error:
+        abandon_broken_output()
         where = f": {error.filename}" if error.filename else ""
         fail(f"{error.strerror or error}{where}", UserError.exit_code)
     except KeyboardInterrupt:
         fail("stopped by the keyboard", 130)
     sys.exit(0)
+
+
+def abandon_broken_output() -> None:
+    """Send what a broken stdout still holds nowhere: Python would try at its end, and fail again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, exit_code: int) -> NoReturn:
