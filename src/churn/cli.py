@@ -76,7 +76,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
 
 def abandon_broken_output() -> None:
-    """Send what a broken stdout still holds nowhere: Python would try at its end, and fail again."""
+    """Send what a broken stdout holds nowhere: Python would try again at its end, and fail."""
     try:
         sys.stdout.flush()
     except OSError:
