@@ -83,8 +83,11 @@ def write(plots: dict[str, pd.DataFrame], threshold: float, folder: Path) -> lis
     images = []
     for name, table in plots.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-        figure = Figure(figsize=(6, 4.5), layout="constrained")
+        # A layout engine draws a figure twice; only the bars have labels of unknown length.
+        figure = Figure(figsize=(6, 4.5), layout="constrained" if name == "importance" else None)
         axes = figure.subplots()
+        if name != "importance":
+            figure.subplots_adjust(left=0.12, bottom=0.13, right=0.96, top=0.91)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         _DRAWINGS[name](axes, table, threshold)
