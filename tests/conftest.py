@@ -91,8 +91,14 @@ class Api:
         return self.client.post("/predict", json=row)
 
     def wait_for_version(self, number: str) -> None:
-        """Return when the version answers; fail when it has not done so for half a minute."""
-        wait_until(lambda: self.client.get("/ready").json().get("model_version") == number)
+        """Return when the version is both served and desired; fail when it never is."""
+
+        def is_there() -> bool:
+            state = self.client.get("/model").json()
+            served = state["served"] and state["served"]["version"]
+            return bool(served == state["desired_version"] == number)
+
+        wait_until(is_there)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -119,7 +125,8 @@ def running(project: Project, *command: str, **variables: str) -> Iterator[Api]:
             wait_until(lambda: answers(api), seconds=240)
             yield api
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
 
 
