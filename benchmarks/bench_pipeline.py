@@ -21,7 +21,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
-from project import Project, checkout  # noqa: E402
+from project import Project, checkout, servers  # noqa: E402
 
 from churn import cli, files  # noqa: E402
 
@@ -81,15 +81,7 @@ def timed(project: Project) -> float:
 
 def server_memory(project: Project) -> int:
     """Resident bytes of the server's processes, after a training."""
-    folder = str(project.root / "mlflow")
-    found = 0
-    for process in psutil.process_iter():
-        try:
-            if process.cwd() == folder:
-                found += process.memory_info().rss
-        except psutil.Error:
-            continue
-    return found
+    return sum(process.memory_info().rss for process in servers(project))
 
 
 def table(times: dict[str, list[float]], memory: int) -> str:

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -59,6 +61,19 @@ class Project:
         text = path.read_text()
         assert old in text, f"{old!r} is not in {name}"
         path.write_text(text.replace(old, new))
+
+
+def servers(project: Project) -> list[psutil.Process]:
+    """The processes that run in the project's mlflow folder."""
+    folder = str(project.root / "mlflow")
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == folder:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 def checkout(folder: Path) -> Project:

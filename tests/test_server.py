@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import psutil
 import pytest
-from project import Project, checkout, free_port, local_environment
+from project import Project, checkout, free_port, local_environment, servers
 
 START = ("python", "src/start_mlflow.py")
 STOP = ("python", "src/stop_mlflow.py")
@@ -25,19 +24,6 @@ def empty(tmp_path: Path) -> Iterator[Project]:
     project = checkout(tmp_path)
     yield project
     project.do(*STOP)
-
-
-def servers(project: Project) -> list[psutil.Process]:
-    """The processes that run in the project's mlflow folder."""
-    folder = str(project.root / "mlflow")
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cwd() == folder:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def test_commands_at_once_start_one_server(empty: Project) -> None:
