@@ -27,9 +27,10 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from churn import cli, server, settings
+from churn.column import Value
 from churn.errors import Unreachable, UserError
 from churn.registry import MODEL
-from churn.schema import REQUEST_ID, Value
+from churn.schema import REQUEST_ID
 from churn.serving import AliasFollower, Served
 
 MAX_BODY_BYTES = 64 * 1024

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from churn import model
+from churn.column import Column, Value
 from churn.model import TrainingError
-from churn.schema import Column, Schema, Value
+from churn.schema import Schema
 from churn.settings import Data, HistGradientBoosting, LogisticRegression, RandomForest, Train
 
 Estimator = Literal["logistic_regression", "hist_gradient_boosting", "random_forest"]
@@ -90,7 +91,7 @@ def test_the_named_parameters_reach_the_estimator(estimator: Estimator) -> None:
     train = settings(estimator, max_iter=77, seed=5)
     given = model.build(train, SCHEMA).named_steps["estimator"].get_params()
     assert given["random_state"] == 5
-    assert train.hyperparameters().items() <= given.items()
+    assert train.hyperparameters(train.model).items() <= given.items()
 
 
 @pytest.mark.parametrize("missing", [True, False])

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from churn.schema import BadValue, Column, Example, ModelSchema, Schema, Seen, Value, read_schema
+from churn.column import BadValue, Column, Seen, Value
+from churn.schema import Example, ModelSchema, Schema, read_schema
 from churn.settings import SettingsError, validated
 
 NUMBER = Column(type="number")

@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from churn import model, scorer
-from churn.schema import Column, ModelSchema, Schema, Value
+from churn.column import Column, Value
+from churn.schema import ModelSchema, Schema
 from churn.scorer import NotServable
 from churn.settings import Data, HistGradientBoosting, LogisticRegression, RandomForest, Train
 

@@ -72,17 +72,14 @@ def test_an_empty_optional_key_counts_as_left_out(tmp_path: Path) -> None:
     assert params.train.random_forest.max_depth is None
 
 
-def test_only_the_parameters_of_the_named_model_are_used(tmp_path: Path) -> None:
-    forest = params_of(PARAMS, tmp_path)
-    linear = params_of(
-        PARAMS.replace("model: random_forest", "model: logistic_regression"), tmp_path
-    )
-    assert forest.train.hyperparameters() == {
+def test_each_estimator_has_its_own_parameters(tmp_path: Path) -> None:
+    train = params_of(PARAMS, tmp_path).train
+    assert train.hyperparameters("random_forest") == {
         "n_estimators": 200,
         "min_samples_leaf": 5,
         "max_depth": None,
     }
-    assert linear.train.hyperparameters() == {"C": 1.0, "max_iter": 1000}
+    assert train.hyperparameters("logistic_regression") == {"C": 1.0, "max_iter": 1000}
 
 
 @pytest.mark.parametrize("text", ["Yes", "NO", "on", "1.0", "012", "1e3", "0x10", "NA", "null"])
@@ -134,7 +131,11 @@ def test_a_misspelt_key_is_answered_with_the_key_that_was_meant(
         ("gate_f1: 0.55", "gate_f1:", "evaluate.gate_f1 = '': input should be a valid number"),
         ("C: 1.0", "C: 0", "train.logistic_regression.C = '0': input should be greater than 0"),
         ("max_depth: ", "max_depth: 0", "train.random_forest.max_depth = '0': input should be gr"),
-        ("model: random_forest", "model: xgboost", "train.model = 'xgboost': input should be 'log"),
+        (
+            "model: random_forest",
+            "model: xgboost",
+            "train.model = 'xgboost': input should be 'auto', 'log",
+        ),
         ("version: v1", "version: ../v1", "train.version = '../v1': string should match pattern"),
         ("version: v1", "version: ''", "train.version = '': string should match pattern"),
         ("target: churn", "target:", "data.target = '': string should have at least 1 character"),

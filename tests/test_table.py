@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from churn import paths, table
-from churn.schema import SPLIT, Column, Schema
+from churn.column import Column
+from churn.schema import SPLIT, Schema
 from churn.settings import Data
 from churn.table import TableError
 

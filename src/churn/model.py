@@ -21,8 +21,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from churn import cli
+from churn.column import Column, Seen, Value
 from churn.errors import UserError
-from churn.schema import Column, Example, ModelSchema, Schema, Seen, Value
+from churn.schema import Example, ModelSchema, Schema
 from churn.settings import Data, Train
 
 FOLDS = 5
@@ -47,7 +48,7 @@ def build(train: Train, schema: Schema) -> Pipeline:
     (HistGradientBoosting takes missing numbers as they are); a category that was not seen in
     training counts as none of the known ones.
     """
-    parameters = train.hyperparameters()
+    parameters = train.hyperparameters(train.model)
     numeric: Any = SimpleImputer(strategy="median", keep_empty_features=True)
     match train.model:
         case "logistic_regression":
@@ -139,9 +140,9 @@ def describe(
     for a typical customer, who is nobody in the table (medians and most frequent categories)."""
     columns = {
         name: column.model_copy(update={"seen": _seen(features[name], column)})
-        for name, column in schema.columns.items()
+        for name, column in schema.used.items()
     }
-    row = {name: _typical(features[name], column) for name, column in schema.columns.items()}
+    row = {name: _typical(features[name], column) for name, column in schema.used.items()}
     example = Example(row=row, probability=float(probability(model, frame([row], schema))[0]))
     return ModelSchema(
         missing_values=schema.missing_values,
@@ -155,7 +156,7 @@ def describe(
 
 def frame(rows: list[dict[str, Value]], schema: Schema) -> pd.DataFrame:
     """Clean rows as the table that the pipeline takes: float64 and text, missing as NaN."""
-    types = {name: "float64" if c.is_numeric else "str" for name, c in schema.columns.items()}
+    types = {name: "float64" if c.is_numeric else "str" for name, c in schema.used.items()}
     return pd.DataFrame(rows, columns=schema.features).astype(types)
 
 

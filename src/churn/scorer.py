@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from churn import model
+from churn.column import Value
 from churn.errors import UserError
-from churn.schema import ModelSchema, Value
+from churn.schema import ModelSchema
 
 # Where MLflow's scikit-learn flavor and train.py put the two files that serving needs.
 MODEL_FILE = "model.skops"

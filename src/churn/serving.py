@@ -123,5 +123,5 @@ def _described(served: Served) -> dict[str, Any]:
         "gate": served.version.gate,
         "lineage": served.version.lineage,
         "features": schema.features,
-        "example": schema.example.row,
+        "example": schema.given_example,
     }

@@ -72,22 +72,33 @@ class RandomForest(Section):
     max_depth: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)] = None
 
 
+ESTIMATORS = ("logistic_regression", "hist_gradient_boosting", "random_forest")
+"""The estimators by the names that params.yaml gives them, the simpler one first."""
+
+AUTO = "auto"
+
+
 class Train(Section):
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     seed: Seed
-    model: Literal["logistic_regression", "hist_gradient_boosting", "random_forest"]
+    model: Literal["auto", "logistic_regression", "hist_gradient_boosting", "random_forest"]
+    choose_by: Literal["log_loss", "brier", "roc_auc"] = "log_loss"
+    calibration: Literal["auto", "none", "sigmoid", "isotonic"] = "auto"
     logistic_regression: LogisticRegression
     hist_gradient_boosting: HistGradientBoosting
     random_forest: RandomForest
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """The parameters of the estimator that `model` names, as scikit-learn calls them."""
-        section: Section = getattr(self, self.model)
+    def hyperparameters(self, estimator: str) -> dict[str, Any]:
+        """The parameters of the estimator with this name, as scikit-learn calls them."""
+        section: Section = getattr(self, estimator)
         return section.model_dump()
 
 
 class Evaluate(Section):
     gate_f1: float = Field(ge=0, le=1)
+    cost_false_negative: float = Field(1.0, ge=0, allow_inf_nan=False)
+    cost_false_positive: float = Field(1.0, ge=0, allow_inf_nan=False)
+    segments: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
 
 
 class Params(Section):

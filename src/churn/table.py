@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from churn import paths
+from churn.column import BadValue, Column, Value
 from churn.errors import UserError
-from churn.schema import SPLIT, BadValue, Column, Schema, Value
+from churn.schema import SPLIT, Schema
 from churn.settings import Data
 
 _SHOWN_LINES = 5

@@ -50,7 +50,7 @@ def log_training(
                 "version": train.version,
                 "seed": train.seed,
                 "model": train.model,
-                **train.hyperparameters(),
+                **train.hyperparameters(train.model),
                 "gate_f1": params.evaluate.gate_f1,
                 "test_size": params.split.test_size,
                 "split_salt": params.split.salt,
@@ -110,7 +110,7 @@ def _signature(schema: Schema) -> ModelSignature:
     """Numbers as double, whole ones too: MLflow's integers have no missing value."""
     inputs = [
         ColSpec("double" if column.is_numeric else "string", name, required=not column.nullable)
-        for name, column in schema.columns.items()
+        for name, column in schema.used.items()
     ]
     return ModelSignature(MlflowSchema(inputs), MlflowSchema([ColSpec("long")]))
 
