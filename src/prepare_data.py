@@ -2,12 +2,13 @@
 
     dvc repro prepare
 
-Every value is held to data/schema.yaml; whatever does not fit is named at once, with the lines
-where it stands. Exact duplicates are dropped. Each row gets a split by a stable hash of its
-identity, so that a customer stays on the same side in every later snapshot.
+Every value is held to data/schema.yaml; all that does not fit is named at once, with the lines
+where it stands, as an error or a warning as the schema's `checks` say. Exact duplicates are
+dropped. Each row gets a split by a stable hash of its identity, so that a customer stays on the
+same side in every later snapshot.
 """
 
-import pandas as pd
+import polars as pl
 
 from churn import cli, files, paths, settings, split, table
 from churn.schema import SPLIT, read_schema
@@ -20,34 +21,41 @@ def main() -> None:
     data = params.data
 
     raw = table.read_raw()
-    table.check_columns(list(raw.columns), schema, data)
-    features = table.clean_features(raw, schema)
-    target = table.encode_target(raw[data.target], data.positive, schema.missing_values)
-    identity = table.identities(raw, features, data.id)
+    problems = table.check_columns(raw.columns, schema, data)
+    features, found = table.clean_features(raw, schema)
+    problems += found
+    if data.target in raw.columns:
+        target, found = table.encode_target(raw[data.target], data.positive, schema.missing_values)
+        problems += found or table.check_class_balance(target, schema, data.positive)
+    for warning in table.settle(problems, schema.checks):
+        cli.warn(warning)
 
-    processed = features.assign(**{data.target: target})
-    processed[SPLIT] = split.assign(identity, params.split.test_size, params.split.salt)
-    unused = raw[[*data.drop, *([data.id] if data.id else [])]]
-    repeated = pd.concat([processed, unused.add_prefix("raw ")], axis=1).duplicated()
-    processed = processed[~repeated]
+    identity = table.identities(raw, features, data.id)
+    splits = split.assign(identity.to_list(), params.split.test_size, params.split.salt)
+    processed = features.with_columns(target, pl.Series(SPLIT, splits))
+    others = [name for name, column in schema.columns.items() if column.tells_rows_apart]
+    aside = raw.select(name for name in raw.columns if name in {data.id, *data.drop, *others})
+    copies = table.repeated(processed.hstack(aside.rename(lambda name: f"raw {name}")))
+    processed = processed.filter(~copies)
     check_splits(processed, data.target)
 
     with files.replacing(paths.PROCESSED) as temporary:
         table.write_processed(processed, schema, temporary)
     tests = int((processed[SPLIT] == split.TEST).sum())
+    positives = processed[data.target].sum() / processed.height
     cli.step(
-        f"{paths.shown(paths.PROCESSED)}: {len(processed):,} rows"
-        f" ({len(processed) - tests:,} train, {tests:,} test),"
-        f" {processed[data.target].mean():.1%} {data.target} = {data.positive},"
-        f" {int(repeated.sum()):,} exact duplicates dropped"
+        f"{paths.shown(paths.PROCESSED)}: {processed.height:,} rows"
+        f" ({processed.height - tests:,} train, {tests:,} test),"
+        f" {positives:.1%} {data.target} = {data.positive},"
+        f" {int(copies.sum()):,} exact duplicates dropped"
     )
 
 
-def check_splits(processed: pd.DataFrame, target: str) -> None:
+def check_splits(processed: pl.DataFrame, target: str) -> None:
     """Both classes stand in both splits, or there is nothing to learn or to measure."""
     for name in (split.TRAIN, split.TEST):
-        labels = processed.loc[processed[SPLIT] == name, target]
-        if labels.nunique() < 2:
+        labels = processed.filter(pl.col(SPLIT) == name)[target]
+        if labels.n_unique() < 2:
             raise table.TableError(
                 f"the {name} split has {len(labels):,} rows and {int(labels.sum()):,} positives;"
                 " it needs both classes: more rows, or another split.test_size or split.salt"

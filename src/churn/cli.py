@@ -43,6 +43,11 @@ def step(message: str) -> None:
     print(message, flush=True)
 
 
+def warn(message: str) -> None:
+    """One line on stderr about what is wrong and no error."""
+    print(f"warning: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
 def progress(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
     """`items` with a progress bar on a terminal, shown only if they take over two seconds."""
     from tqdm import tqdm

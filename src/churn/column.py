@@ -95,6 +95,14 @@ class Column(BaseModel):
         """Whether its clean values are numbers."""
         return self.type in NUMERIC
 
+    @property
+    def tells_rows_apart(self) -> bool:
+        """Whether two rows that differ in this column alone are two rows, though it is no feature.
+
+        A row number is no such column, and the id of a customer is named in params.yaml.
+        """
+        return not self.use and self.type != "identifier"
+
     def clean(self, value: object, missing_values: tuple[str, ...] = ("",)) -> Value:
         """The value as the model takes it. Texts are stripped; a number, a boolean and a date are
         also taken from the text that stands for them.

@@ -14,10 +14,11 @@ def assign(identities: Iterable[str], test_size: float, salt: str) -> list[str]:
     the split in every later snapshot, and equal identities land together.
     """
     prefix = hashlib.blake2b(salt.encode(), digest_size=8)
-    limit = int(test_size * 2**64)
-    splits = []
-    for identity in identities:
+    limit = int(test_size * 2**64).to_bytes(8, "big")  # bytes compare as the numbers do
+
+    def is_test(identity: str) -> bool:
         digest = prefix.copy()
         digest.update(identity.encode())
-        splits.append(TEST if int.from_bytes(digest.digest(), "big") < limit else TRAIN)
-    return splits
+        return digest.digest() < limit
+
+    return [TEST if is_test(identity) else TRAIN for identity in identities]
