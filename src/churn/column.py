@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
@@ -50,7 +51,8 @@ class Column(BaseModel):
     `missing_values` are texts that mean "missing" in this column besides those of the whole table;
     one that is a number means that number however it is written. `missing_rate` is the share of
     missing values, 0 to 1, in the table from which the schema was made. A served model's columns
-    also say what was `seen`.
+    also say what was `seen`. With `fold` a category is recognised whatever its case, spaces and
+    accents are.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +63,7 @@ class Column(BaseModel):
     min: FiniteFloat | None = None
     max: FiniteFloat | None = None
     values: tuple[str, ...] = ()
+    fold: bool = False
     nullable: bool = False
     missing_values: tuple[str, ...] = ()
     missing_rate: float | None = Field(None, ge=0, le=1)
@@ -84,6 +87,8 @@ class Column(BaseModel):
             raise ValueError("a boolean needs two `values`, the negative first, such as [No, Yes]")
         if kind == "date" and not self.format:
             raise ValueError("a date needs a `format`, such as %Y-%m-%d")
+        if self.fold and (kind != "category" or not self.values):
+            raise ValueError("fold needs a category with its `values`")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if self.decimal == self.thousands:
@@ -141,7 +146,11 @@ class Column(BaseModel):
     def missing_numbers(self) -> frozenset[float]:
         """The missing values that are numbers."""
         texts = self.missing_values if self.type in NUMBERS else ()
-        return frozenset(float(text) for text in texts if _number_pattern(".", "").fullmatch(text))
+        return frozenset(float(text) for text in texts if number_pattern(".", "").fullmatch(text))
+
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        return {fold(value): value for value in self.values}
 
     def _check_nullable(self) -> None:
         if not self.nullable:
@@ -166,7 +175,7 @@ class Column(BaseModel):
 
     def _parsed(self, value: object) -> float:
         if isinstance(value, str):
-            if not _number_pattern(self.decimal, self.thousands).fullmatch(value):
+            if not number_pattern(self.decimal, self.thousands).fullmatch(value):
                 raise BadValue(f"{short(value)} is not a number")
             return float(plain_number(value, self.decimal, self.thousands))
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -203,7 +212,8 @@ class Column(BaseModel):
         if not isinstance(value, str):
             raise BadValue(f"{short(value)} is not a text")
         # One form of line break, because a CSV file does not keep the others apart.
-        return value.replace("\r\n", "\n").replace("\r", "\n")
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+        return self._spellings.get(fold(value), value) if self.fold else value
 
     def unlisted(self, value: Value) -> bool:
         """Whether the value is a category that the schema does not list."""
@@ -244,11 +254,19 @@ class Column(BaseModel):
         return shown
 
 
-def _number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+def number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     """What counts as a number in a text: ASCII digits, no words such as inf or nan."""
     whole = rf"(?:\d+|\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+)" if thousands else r"\d+"
     point = re.escape(decimal)
     return re.compile(rf"[+-]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+def fold(text: str) -> str:
+    """The text without what people spell in different ways: case, spaces and accents."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(
+        letter for letter in letters if not unicodedata.combining(letter) and not letter.isspace()
+    )
 
 
 def plain_number(text: str, decimal: str, thousands: str) -> str:

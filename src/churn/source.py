@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import polars as pl
+
 from churn import paths
 from churn.errors import UserError
 
@@ -57,6 +59,63 @@ def take(source: str, database_url: str, destination: Path) -> Snapshot:
     if path.resolve() == destination.resolve() or path.resolve() == paths.RAW.resolve():
         raise SourceError(f"data.source = {source!r} is the snapshot itself; name another file")
     return _from_file(path, source, destination)
+
+
+def texts(source: str, database_url: str) -> pl.DataFrame:
+    """The table that `source` names, with every value as the text that a snapshot of it would hold.
+
+    A CSV file that is UTF-8 and has no quirks is read where it lies, on all cores; everything else
+    goes through a snapshot in a temporary folder.
+    """
+    path = paths.ROOT / Path(source).expanduser()
+    if source != SAMPLE and path.is_file():
+        table = _plain_csv(path)
+        if table is not None:
+            return table
+    with TemporaryDirectory(prefix="churn-source-") as folder:
+        snapshot = Path(folder) / "raw.csv"
+        take(source, database_url, snapshot)
+        return read_texts(snapshot)
+
+
+def _plain_csv(path: Path) -> pl.DataFrame | None:
+    """A CSV file in UTF-8 whose rows all have the fields of the header, or None."""
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    if (
+        start.startswith((b"PAR1", b"\x1f\x8b", b"PK", b"\xff\xfe", b"\xfe\xff"))
+        or b"\n" not in start
+    ):
+        return None
+    line = start.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
+    separator = _separator(line)
+    try:
+        table = read_texts(path, separator)
+        header = _readable_header(next(csv.reader([line], delimiter=separator, strict=True)), "")
+    except (pl.exceptions.PolarsError, csv.Error, SourceError, StopIteration):
+        return None  # taking a snapshot tells what is wrong, or copes with it
+    # Polars fills rows that are too short: in a file without quotes the separators tell.
+    separators = (len(header) - 1) * (table.height + 1)
+    if len(header) != table.width or _count(path, separator.encode()) != separators:
+        return None
+    table.columns = header
+    return table
+
+
+def _count(path: Path, byte: bytes) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(byte) for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def read_texts(path: Path, separator: str = ",") -> pl.DataFrame:
+    """A CSV file in UTF-8 with every value as text; a blank field is an empty text."""
+    return pl.read_csv(
+        path,
+        separator=separator,
+        infer_schema=False,
+        empty_string_is_null=False,
+        glob=False,  # a path with a star is a path
+    )
 
 
 def _from_file(path: Path, source: str, destination: Path) -> Snapshot:

@@ -12,6 +12,7 @@ from churn.column import LARGEST_INTEGER, NUMBERS, BadValue, Column, Value
 from churn.errors import UserError
 from churn.schema import SPLIT, Checks, Schema
 from churn.settings import Data
+from churn.source import read_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,18 +82,6 @@ def read_raw(path: Path = paths.RAW) -> pl.DataFrame:
     if raw.is_empty():
         raise TableError(f"{paths.shown(path)} has a header and no rows")
     return raw
-
-
-def read_texts(path: Path, separator: str = ",") -> pl.DataFrame:
-    """A CSV file in UTF-8 with every value as text; a blank field is an empty text."""
-    return pl.read_csv(
-        # A path with a star would be read as a pattern of names.
-        path,
-        glob=False,
-        separator=separator,
-        infer_schema=False,
-        empty_string_is_null=False,
-    )
 
 
 def check_columns(names: list[str], schema: Schema, data: Data) -> list[Problem]:

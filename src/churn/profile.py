@@ -1,0 +1,182 @@
+"""A table that nobody has seen: what each column is, and how much it alone tells of the target."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from churn.inference import Inferred, infer
+
+# A column of numbers is cut into so many groups of equal size to see what each tells.
+_BINS = 256
+# The rows on which columns are compared with one another.
+_SAMPLE = 20_000
+
+Watch = Callable[[Iterable[str]], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One column: what it is, and what it alone tells of the target.
+
+    `roc_auc` (0.5 to 1) is the larger of two: that of the value itself in its order, whichever way
+    it points, and that of each group's share of positives, learnt on one half of the rows and
+    scored on the other. `missing_roc_auc` is that of whether the value is missing. `log_odds` is
+    what each row of the sample has learnt from the other half, shape (sample rows,).
+    """
+
+    name: str
+    inferred: Inferred
+    missing: int
+    top_share: float
+    roc_auc: float
+    missing_roc_auc: float
+    missing_rates: tuple[float, float]
+    log_odds: NDArray[np.float64] = field(repr=False)
+
+    @property
+    def distinct(self) -> int:
+        return self.inferred.distinct
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A table's distinct rows, its target (0 or 1, shape (rows,)) and its other columns."""
+
+    facets: dict[str, Facet]
+    target: NDArray[np.int64]
+    sample: NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        return len(self.target)
+
+    @property
+    def positive_rate(self) -> float:
+        return float(self.target.mean())
+
+    def chance(self) -> float:
+        """The standard error of the ROC-AUC of a column that tells nothing (Hanley and McNeil)."""
+        positives = max(int(self.target.sum()), 1)
+        negatives = max(self.rows - positives, 1)
+        return float(np.sqrt((self.rows + 1) / (12 * positives * negatives)))
+
+
+def look_at(table: pl.DataFrame, target: NDArray[np.int64], watch: Watch = iter) -> Profile:
+    """The profile of a table whose values are texts, shape (rows, columns without the target).
+
+    `watch` wraps the names of the columns while they are looked at, for a progress bar.
+    """
+    plain = table.select(pl.all().cast(pl.Float64, strict=False))
+    distinct = table.select(pl.all().n_unique()).row(0, named=True)
+    rng = np.random.default_rng(0)
+    half = rng.integers(0, 2, len(target))
+    sample = np.sort(rng.permutation(len(target))[:_SAMPLE])
+    facets = {}
+    for name in watch(table.columns):
+        inferred = infer(table[name], plain[name], distinct[name])
+        facets[name] = _facet(table[name], inferred, target, half, sample)
+    return Profile(facets, target, sample)
+
+
+def _facet(
+    texts: pl.Series,
+    inferred: Inferred,
+    target: NDArray[np.int64],
+    half: NDArray[np.int64],
+    sample: NDArray[np.int64],
+) -> Facet:
+    numbers = inferred.numbers
+    if numbers is None and inferred.column.type in ("identifier", "text"):
+        numbers = _order(texts)
+    if numbers is not None:
+        ranks = numbers.rank("average")
+        codes = _bins(ranks)
+        ordered = _roc_auc_of_ranks(ranks, target)
+    else:
+        codes = _codes(texts, inferred.counts)
+        ordered = 0.5
+    missing = inferred.missing.to_numpy().astype(np.int64)
+    codes = np.where(missing == 1, 0, codes + 1)
+    counts = np.bincount(codes * 4 + half * 2 + target, minlength=4 * (int(codes.max()) + 1))
+    table = counts.reshape(-1, 2, 2)
+    log_odds = _log_odds(table)
+    rates = tuple(float(missing[target == label].mean()) for label in (0, 1))
+    return Facet(
+        name=texts.name,
+        inferred=inferred,
+        missing=int(missing.sum()),
+        top_share=float(table.sum(axis=(1, 2)).max() / len(target)),
+        roc_auc=max(ordered, _cross_fitted_roc_auc(table, log_odds)),
+        missing_roc_auc=0.5 + abs(rates[1] - rates[0]) / 2,
+        missing_rates=(rates[0], rates[1]),
+        log_odds=log_odds[codes[sample], half[sample]],
+    )
+
+
+def _order(texts: pl.Series) -> pl.Series:
+    """The place of each text among the others: by its last number where each has one."""
+    digits = texts.str.extract(r"(\d+)\D*$").cast(pl.Float64, strict=False)
+    return digits if digits.null_count() == 0 else texts.rank("dense").cast(pl.Float64)
+
+
+def _bins(ranks: pl.Series) -> NDArray[np.int64]:
+    """Groups of about equal size, 0 to _BINS − 1; equal values stand in one."""
+    present = max(len(ranks) - ranks.null_count(), 1)
+    bins = (ranks.fill_null(0.0).to_numpy() - 1) * _BINS / present
+    clipped: NDArray[np.int64] = np.clip(bins, 0, _BINS - 1).astype(np.int64)
+    return clipped
+
+
+def _codes(texts: pl.Series, counts: dict[str, int]) -> NDArray[np.int64]:
+    """A number for each category, -1 for what is none."""
+    names = list(counts)
+    if not names:
+        return np.zeros(len(texts), np.int64)
+    codes = texts.str.strip_chars().replace_strict(
+        names, list(range(len(names))), default=-1, return_dtype=pl.Int64
+    )
+    return codes.to_numpy()
+
+
+def _roc_auc_of_ranks(ranks: pl.Series, target: NDArray[np.int64]) -> float:
+    """The Mann-Whitney statistic of the rows that have a rank, turned so that it is 0.5 or more."""
+    present = ranks.is_not_null().to_numpy()
+    positives = int(target[present].sum())
+    negatives = int(present.sum()) - positives
+    if not positives or not negatives:
+        return 0.5
+    values = ranks.fill_null(0.0).to_numpy()
+    above = float(values[target == 1].sum()) - positives * (positives + 1) / 2
+    area = above / (positives * negatives)
+    return max(area, 1 - area)
+
+
+def _log_odds(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The log-odds of each group as a row of each half learns them from the other half.
+
+    `counts` has shape (groups, halves, classes). Half a positive and half a negative are added by
+    the base rate, so that a small group says little.
+    """
+    other = counts[:, ::-1, :].astype(np.float64)
+    totals = other.sum(axis=0, keepdims=True)
+    base = totals / np.maximum(totals.sum(axis=2, keepdims=True), 1)
+    smooth = other + np.maximum(base, 1e-9)
+    odds: NDArray[np.float64] = np.log(smooth[:, :, 1] / smooth[:, :, 0])
+    return odds
+
+
+def _cross_fitted_roc_auc(counts: NDArray[np.int64], log_odds: NDArray[np.float64]) -> float:
+    areas = []
+    for half in (0, 1):
+        order, inverse = np.unique(log_odds[:, half], return_inverse=True)
+        negatives, positives = (
+            np.bincount(inverse, weights=counts[:, half, label], minlength=len(order))
+            for label in (0, 1)
+        )
+        pairs = positives.sum() * negatives.sum()
+        below = np.cumsum(negatives) - negatives / 2
+        areas.append(float((positives * below).sum() / pairs) if pairs else 0.5)
+    return max(sum(areas) / 2, 0.5)
