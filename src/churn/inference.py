@@ -241,7 +241,7 @@ def _words(texts: pl.Series, distinct: int, blank: int) -> Inferred:
     common = {"nullable": nullable, "missing_values": nothing}
     if _is_text(categories, present):
         column = Column(type="text", use=False, **common)
-    elif len(categories) >= 0.95 * present and present >= 20:
+    elif len(categories) >= 0.99 * present and present >= 20:
         column = Column(type="identifier", use=False, **common)
     elif _is_scattered(categories, present):
         column = Column(type="text", use=False, **common)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from churn.inference import Inferred, infer
 
-# A column of numbers is cut into so many groups of equal size to see what each tells.
-_BINS = 256
+# A column of numbers is cut into groups of equal size, so many rows each, to see what each tells.
+_BIN_ROWS = 200
+_MOST_BINS = 256
 # The rows on which columns are compared with one another.
 _SAMPLE = 20_000
 
@@ -23,8 +24,10 @@ class Facet:
 
     `roc_auc` (0.5 to 1) is the larger of two: that of the value itself in its order, whichever way
     it points, and that of each group's share of positives, learnt on one half of the rows and
-    scored on the other. `missing_roc_auc` is that of whether the value is missing. `log_odds` is
-    what each row of the sample has learnt from the other half, shape (sample rows,).
+    scored on the other. `missing_roc_auc` is that of whether the value is missing. Of each row of
+    the sample, shape (sample rows,), `log_odds` is what its group has learnt from the other half,
+    and `places` is where its value stands in the order, -1 to 1 (0 where it is missing or has no
+    order).
     """
 
     name: str
@@ -35,6 +38,7 @@ class Facet:
     missing_roc_auc: float
     missing_rates: tuple[float, float]
     log_odds: NDArray[np.float64] = field(repr=False)
+    places: NDArray[np.float64] = field(repr=False)
 
     @property
     def distinct(self) -> int:
@@ -93,11 +97,14 @@ def _facet(
         numbers = _order(texts)
     if numbers is not None:
         ranks = numbers.rank("average")
-        codes = _bins(ranks)
         ordered = _roc_auc_of_ranks(ranks, target)
+        places = _places(ranks)
+        bins = int(np.clip(len(ranks) // _BIN_ROWS, 10, _MOST_BINS))
+        codes = np.minimum((places + 1) / 2 * bins, bins - 1).astype(np.int64)
     else:
-        codes = _codes(texts, inferred.counts)
         ordered = 0.5
+        places = np.zeros(len(texts))
+        codes = _codes(texts, inferred.counts)
     missing = inferred.missing.to_numpy().astype(np.int64)
     codes = np.where(missing == 1, 0, codes + 1)
     counts = np.bincount(codes * 4 + half * 2 + target, minlength=4 * (int(codes.max()) + 1))
@@ -113,6 +120,7 @@ def _facet(
         missing_roc_auc=0.5 + abs(rates[1] - rates[0]) / 2,
         missing_rates=(rates[0], rates[1]),
         log_odds=log_odds[codes[sample], half[sample]],
+        places=places[sample],
     )
 
 
@@ -122,12 +130,11 @@ def _order(texts: pl.Series) -> pl.Series:
     return digits if digits.null_count() == 0 else texts.rank("dense").cast(pl.Float64)
 
 
-def _bins(ranks: pl.Series) -> NDArray[np.int64]:
-    """Groups of about equal size, 0 to _BINS − 1; equal values stand in one."""
+def _places(ranks: pl.Series) -> NDArray[np.float64]:
+    """Where each value stands, from -1 to 1; 0 where there is none."""
     present = max(len(ranks) - ranks.null_count(), 1)
-    bins = (ranks.fill_null(0.0).to_numpy() - 1) * _BINS / present
-    clipped: NDArray[np.int64] = np.clip(bins, 0, _BINS - 1).astype(np.int64)
-    return clipped
+    places: NDArray[np.float64] = ((ranks - 0.5) * (2 / present) - 1).fill_null(0.0).to_numpy()
+    return places
 
 
 def _codes(texts: pl.Series, counts: dict[str, int]) -> NDArray[np.int64]:

@@ -87,12 +87,12 @@ def _plain_csv(path: Path) -> pl.DataFrame | None:
         or b"\n" not in start
     ):
         return None
-    line = start.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
-    separator = _separator(line)
     try:
+        line = start.partition(b"\n")[0].decode("utf-8-sig")
+        separator = _separator(line)
         table = read_texts(path, separator)
         header = _readable_header(next(csv.reader([line], delimiter=separator, strict=True)), "")
-    except (pl.exceptions.PolarsError, csv.Error, SourceError, StopIteration):
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error, SourceError, StopIteration):
         return None  # taking a snapshot tells what is wrong, or copes with it
     # Polars fills rows that are too short: in a file without quotes the separators tell.
     separators = (len(header) - 1) * (table.height + 1)

@@ -21,8 +21,10 @@ LEAK_ROC_AUC = 0.95
 """A column that alone reaches this ROC-AUC is excluded as a leak suspect."""
 
 _NAMED_LEAK_ROC_AUC = 0.8  # … and one that is named like the target or a score, this
+_STRONG_ROC_AUC = 0.88  # … and one that reaches this is named, and kept
 _SCORE_ROC_AUC = 0.65
-_SUFFICIENT = 0.003  # of ROC-AUC: all other columns together add less than this to a score
+_ADDED = 0.03  # all other columns together add less than this share of what a score tells
+_AHEAD = 0.03  # of ROC-AUC: a score is that far ahead of every column it is made of
 _TELLING = 0.05  # of ROC-AUC above 0.5: what an id or a missing value may not tell
 _STANDARD_ERRORS = 5
 _NEARLY_CONSTANT = 0.99
@@ -31,14 +33,16 @@ _SENTINELS = {-1.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, -9.0, -99.0, -999.0,
 _SENTINEL_ROWS = 5
 
 _ID_WORDS = frozenset({"id", "ids", "uuid", "guid", "key", "index", "idx", "rowid", "rownumber"})
-_PERSON_WORDS = frozenset(
-    {"customer", "client", "user", "account", "member", "subscriber", "person", "msisdn", "kunde"}
-    | {"phone", "email", "kunden", "contract", "policy", "card", "kundennummer", "kundennr"}
+_PERSON = re.compile(
+    r"(customer|client|user|account|acct|member|subscriber|person|kunden?|abonn[eé]|card|policy)s?"
+    r"(id|no|nr|num|number|nummer|numero|key|code|ref)?"
 )
-_NUMBER_WORDS = frozenset({"no", "nr", "num", "number", "nummer", "numero", "code"})
+_NAMES_A_PERSON = re.compile(
+    rf"{_PERSON.pattern}|n(o|r|um|umero)?{_PERSON.pattern}|msisdn|phone|e?mail"
+)
 _SCORE_WORDS = frozenset(
     {"score", "prob", "probability", "proba", "pred", "prediction", "predicted", "propensity"}
-    | {"likelihood", "risk", "forecast"}
+    | {"likelihood", "risk", "forecast", "logit"}
 )
 
 
@@ -178,13 +182,30 @@ def _is_identifier(name: str, facet: Facet, rows: int) -> bool:
     if kind not in ("integer", "category", "text") or present < 20:
         return False
     words = set(words_of(name))
-    named = bool(words & _ID_WORDS) or bool(words & _PERSON_WORDS and words & _NUMBER_WORDS)
+    person = bool(_NAMES_A_PERSON.fullmatch("".join(words_of(name))))
     unique = facet.distinct / present
-    if named and unique >= _UNIQUE:
+    if (words & _ID_WORDS or person) and unique >= _UNIQUE:
         return True
-    if words & _ID_WORDS and words & _PERSON_WORDS and unique >= 0.05:
+    if person and words & _ID_WORDS and unique >= 0.05:
         return True  # a customer with several rows
-    return kind == "integer" and unique >= _UNIQUE and _repeats_too_little(facet, present)
+    if kind != "integer" or unique < _UNIQUE:
+        return False
+    return _repeats_too_little(facet, present) or _has_a_fixed_length(facet, present)
+
+
+def _has_a_fixed_length(facet: Facet, present: int) -> bool:
+    """Whether whole numbers are all different and of one length, as numbers that are given out
+    are and measures are not; seconds since 1970 are of one length too."""
+    numbers = facet.inferred.numbers
+    if numbers is None or facet.distinct < present or present < 200:
+        return False
+    low, high = (len(f"{abs(value):.0f}") for value in _range(numbers))
+    return low == high >= 6 and not 1e9 <= abs(_range(numbers)[0]) < 2e9
+
+
+def _range(numbers: pl.Series) -> tuple[float, float]:
+    present = numbers.drop_nulls().to_numpy()
+    return float(present.min()), float(present.max())
 
 
 def _repeats_too_little(facet: Facet, present: int) -> bool:
@@ -195,15 +216,16 @@ def _repeats_too_little(facet: Facet, present: int) -> bool:
     numbers = facet.inferred.numbers
     if numbers is None:
         return False
-    low, high = float(numbers.min() or 0), float(numbers.max() or 0)  # type: ignore[arg-type]
+    low, high = _range(numbers)
     expected = present**2 / (2 * (high - low + 1))
     return expected >= 5 and present - facet.distinct <= expected / 20
 
 
 def _likeness_to_an_id(name: str, facet: Facet, rows: int) -> int:
-    words = set(words_of(name))
+    words = words_of(name)
     unique = facet.distinct == rows - facet.missing
-    return 4 * bool(words & _ID_WORDS) + 2 * bool(words & _PERSON_WORDS) + unique
+    person = _PERSON.search("".join(words)) is not None
+    return 4 * bool(set(words) & _ID_WORDS) + 2 * person + unique
 
 
 def find_leaks(proposal: Proposal, profile: Profile, target: str, leak_roc_auc: float) -> None:
@@ -223,10 +245,13 @@ def find_leaks(proposal: Proposal, profile: Profile, target: str, leak_roc_auc: 
             note = f"leak suspect: {shown}, and named like the target"
         elif facet.roc_auc >= _SCORE_ROC_AUC and _is_calibrated(facet, profile):
             note = f"leak suspect: {shown}, and its values are probabilities of the target"
-        elif (
-            facet.roc_auc >= _SCORE_ROC_AUC and words & _SCORE_WORDS and judged.is_sufficient(name)
-        ):
-            note = f"leak suspect: {shown}, named like a score, and the other columns add nothing"
+        elif facet.roc_auc >= _SCORE_ROC_AUC and judged.is_sufficient(name, words & _SCORE_WORDS):
+            rest = "the other columns, which tell the target too, add nothing to it"
+            note = f"leak suspect: {shown}, and like a score: {rest}"
+        elif facet.roc_auc >= _STRONG_ROC_AUC:
+            said = f"{name}: {shown}, much for one column; kept: is it known before the outcome?"
+            proposal.findings.append(Finding(1, said))
+            continue
         else:
             continue
         proposal.exclude(name, note)
@@ -267,6 +292,11 @@ def _is_calibrated(facet: Facet, profile: Profile) -> bool:
     if len(values) < 100 or values.min() < 0 or values.max() > 100:
         return False
     probability = np.clip(values / (100 if values.max() > 1 else 1), 1e-3, 1 - 1e-3)
+    # A score of staying is as much of a leak as one of leaving.
+    return _calibrates(probability, target) or _calibrates(1 - probability, target)
+
+
+def _calibrates(probability: NDArray[np.float64], target: NDArray[np.int64]) -> bool:
     log_odds = np.log(probability / (1 - probability))
     intercept, slope = logistic(log_odds[:, None], target)
     error = np.sqrt(target.mean() * (1 - target.mean()) / len(target))
@@ -278,35 +308,45 @@ def _is_calibrated(facet: Facet, profile: Profile) -> bool:
 
 
 class Sufficiency:
-    """Whether all other columns together add anything to what one column tells."""
+    """Whether a column already holds what all other columns together tell of the target."""
 
     def __init__(self, profile: Profile, names: list[str]) -> None:
+        self._profile = profile
         self._target = profile.target[profile.sample]
-        self._told = {name: profile.facets[name].log_odds for name in names}
+        self._facets = {name: profile.facets[name] for name in names}
+        self._base = self._log_loss([np.zeros(len(self._target))])
 
-    def is_sufficient(self, name: str) -> bool:
-        """Whether the others tell something of the target, and nothing that this one does not."""
-        others = [told for other, told in self._told.items() if other != name]
-        if not others:
+    def is_sufficient(self, name: str, named_like_a_score: object = None) -> bool:
+        """Whether the others tell something of the target, and nothing that this one does not.
+
+        What columns tell is by how much they lower the log loss. One that is not named like a
+        score must be made of several others and be ahead of each: of two copies, neither is.
+        """
+        facet = self._facets[name]
+        others = [other for other in self._facets.values() if other.name != name]
+        telling = [other for other in others if _is_telling(other.roc_auc, self._profile)]
+        ahead = facet.roc_auc - max((other.roc_auc for other in others), default=1.0)
+        if facet.distinct < 20 or not telling:
             return False
-        alone = self._roc_auc([self._told[name]])
-        return self._roc_auc(others) > 0.6 and (
-            self._roc_auc([self._told[name], *others]) - alone < _SUFFICIENT
-        )
+        if not named_like_a_score and (len(telling) < 3 or ahead < _AHEAD):
+            return False
+        told = [other.log_odds for other in others]
+        curve = [facet.log_odds, *(facet.places**power for power in (1, 2, 3))]
+        alone = self._log_loss(curve)
+        gained = self._base - alone
+        added = alone - self._log_loss([*curve, *told])
+        return self._base - self._log_loss(told) > gained / 4 and added < _ADDED * gained
 
-    def _roc_auc(self, columns: list[NDArray[np.float64]]) -> float:
-        """The ROC-AUC of a logistic regression, fitted on each half and scored on the other."""
+    def _log_loss(self, columns: list[NDArray[np.float64]]) -> float:
+        """That of a logistic regression, fitted on each half of the sample, on the other half."""
         features = np.column_stack(columns)
         halves = np.arange(len(features)) % 2
-        scores = np.empty(len(features))
+        losses = []
         for half in (0, 1):
             weights = logistic(features[halves != half], self._target[halves != half])
-            scores[halves == half] = weights[0] + features[halves == half] @ weights[1:]
-        ranks = pl.Series(scores).rank("average").to_numpy()
-        positives = int(self._target.sum())
-        negatives = len(ranks) - positives
-        above = float(ranks[self._target == 1].sum()) - positives * (positives + 1) / 2
-        return above / max(positives * negatives, 1)
+            score = weights[0] + features[halves == half] @ weights[1:]
+            losses.append(np.logaddexp(0, np.where(self._target[halves == half], -score, score)))
+        return float(np.concatenate(losses).mean())
 
 
 def logistic(features: NDArray[np.float64], target: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -338,7 +378,8 @@ def find_duplicates(
     """
     findings = []
     if count := int(copies.sum()):
-        said = f"{count:,} exact duplicate rows of {table.height:,}; prepare_data.py drops them"
+        said = f"{count:,} exact duplicate row{'s' if count > 1 else ''} of {table.height:,};"
+        said += " prepare_data.py drops them"
         findings.append(Finding(3, said))
     distinct = table.filter(~copies)
     others = distinct.drop(labels.name)
