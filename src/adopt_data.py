@@ -39,10 +39,10 @@ def main() -> None:
     seen = profile.look_at(
         distinct,
         labels.filter(~copies).to_numpy(),
-        lambda names: cli.progress(names, "columns", distinct.width),
+        lambda facets: cli.progress(facets, "columns", distinct.width),
     )
     proposal = traps.settle(distinct, seen, target, arguments.leak_roc_auc)
-    proposal.findings[:0] = traps.find_duplicates(texts, labels, copies, proposal.id)
+    proposal.findings[:0] = traps.find_duplicates(distinct, int(copies.sum()), proposal.id)
     proposal.findings.sort(key=lambda finding: finding.rank)
     if not proposal.features():
         raise UserError(f"no column of {arguments.file} is left as a feature")

@@ -84,23 +84,33 @@ class Inferred:
     distinct: int
 
 
-def infer(texts: pl.Series, plain: pl.Series, distinct: int) -> Inferred:
+def infer(texts: pl.Series, plain: pl.Series) -> Inferred:
     """The type of a column from its texts, shape (rows,); `plain` are those of them that are plain
-    numbers, as Float64 (else null), and `distinct` is how many different texts there are."""
+    numbers, as Float64 (else null)."""
     if not plain.is_finite().all():  # Polars reads nan and inf as numbers; here they are words
         plain = plain.to_frame("x").select(pl.when(pl.col("x").is_finite()).then("x")).to_series()
-    counts = _counts(texts.filter(plain.is_null()))
+    counts = _counts(texts.filter(plain.is_null())) if plain.null_count() else {}
     blank = counts.pop("", 0)
     if not counts and blank == len(texts):
         column = Column(type="text", use=False, nullable=True, note="always empty")
         return Inferred(column, None, plain.is_null(), {}, 0)
     for attempt in (_boolean, _number, _date):
-        found = attempt(texts, plain, counts, distinct)
+        found = attempt(texts, plain, counts)
         if found is not None:
             column, numbers = found
             column = column.model_copy(update={"nullable": numbers.null_count() > 0})
-            return Inferred(column, numbers, numbers.is_null(), counts, distinct)
-    return _words(texts, distinct, blank)
+            return Inferred(column, numbers, numbers.is_null(), counts, _distinct(column, numbers))
+    if plain.null_count() < len(texts):
+        counts = _counts(texts)
+        blank = counts.pop("", 0)
+    return _words(texts, counts, blank)
+
+
+def _distinct(column: Column, numbers: pl.Series) -> int:
+    present = numbers.drop_nulls() if numbers.null_count() else numbers
+    if column.type == "integer":  # which are counted faster as such
+        present = present.cast(pl.Int64)
+    return present.n_unique()
 
 
 def _counts(texts: pl.Series) -> dict[str, int]:
@@ -113,8 +123,10 @@ def _counts(texts: pl.Series) -> dict[str, int]:
 Found = tuple[Column, pl.Series] | None
 
 
-def _boolean(texts: pl.Series, plain: pl.Series, counts: dict[str, int], distinct: int) -> Found:
-    if distinct > 12 or (counts and plain.null_count() < len(texts)):
+def _boolean(texts: pl.Series, plain: pl.Series, counts: dict[str, int]) -> Found:
+    if (counts and plain.null_count() < len(texts)) or len(counts) > 12:
+        return None
+    if not counts and texts.head(1000).n_unique() > 12:
         return None
     if not counts:
         stripped = texts.str.strip_chars()
@@ -136,7 +148,7 @@ def _boolean(texts: pl.Series, plain: pl.Series, counts: dict[str, int], distinc
     return None
 
 
-def _number(texts: pl.Series, plain: pl.Series, counts: dict[str, int], distinct: int) -> Found:
+def _number(texts: pl.Series, plain: pl.Series, counts: dict[str, int]) -> Found:
     nothing = [text for text in counts if text.casefold() in _NOTHING]
     words = [text for text in counts if text.casefold() not in _NOTHING]
     decimal, thousands, numbers = ".", "", plain
@@ -206,7 +218,7 @@ def _is_code(texts: pl.Series) -> bool:
     )
 
 
-def _date(texts: pl.Series, plain: pl.Series, counts: dict[str, int], distinct: int) -> Found:
+def _date(texts: pl.Series, plain: pl.Series, counts: dict[str, int]) -> Found:
     nothing = [text for text in counts if text.casefold() in _NOTHING]
     words = [text for text in counts if text.casefold() not in _NOTHING]
     if not words or plain.null_count() < len(texts):
@@ -229,12 +241,12 @@ def _fits(word: str, form: str) -> bool:
         return False
 
 
-def _words(texts: pl.Series, distinct: int, blank: int) -> Inferred:
+def _words(texts: pl.Series, counts: dict[str, int], blank: int) -> Inferred:
     """A category, an identifier or free text."""
-    counts = _counts(texts)
-    counts.pop("", None)
     nothing = tuple(sorted(text for text in counts if text.casefold() in NOTHING_ANYWHERE))
-    missing = texts.str.strip_chars().is_in(["", *nothing])
+    missing = pl.repeat(False, len(texts), dtype=pl.Boolean, eager=True)
+    if blank or nothing:
+        missing = texts.str.strip_chars().is_in(["", *nothing])
     categories = {text: rows for text, rows in counts.items() if text not in nothing}
     present = sum(categories.values())
     nullable = present < len(texts)

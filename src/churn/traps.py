@@ -369,21 +369,18 @@ def logistic(features: NDArray[np.float64], target: NDArray[np.int64]) -> NDArra
     return weights
 
 
-def find_duplicates(
-    table: pl.DataFrame, labels: pl.Series, copies: pl.Series, id_column: str | None
-) -> list[Finding]:
+def find_duplicates(distinct: pl.DataFrame, count: int, id_column: str | None) -> list[Finding]:
     """Rows that are there more than once, and customers whose rows contradict one another.
 
-    `table` is the whole one, with its target; `copies` marks the exact copies of earlier rows.
+    `distinct` are the table's different rows without their target, `count` the copies of them.
     """
     findings = []
-    if count := int(copies.sum()):
-        said = f"{count:,} exact duplicate row{'s' if count > 1 else ''} of {table.height:,};"
-        said += " prepare_data.py drops them"
+    if count:
+        said = f"{count:,} exact duplicate row{'s' if count > 1 else ''}"
+        said += f" of {distinct.height + count:,}; prepare_data.py drops them"
         findings.append(Finding(3, said))
-    distinct = table.filter(~copies)
-    others = distinct.drop(labels.name)
-    conflicts = int(repeated(others).sum())
+    # Rows that differ in nothing but the target, which is not here.
+    conflicts = int(repeated(distinct).sum())
     if conflicts:
         said = (
             f"{conflicts:,} rows are equal to another one in all but the target: customers whom"
@@ -453,19 +450,20 @@ def numbers_only(column: Column) -> bool:
 
 def _sentinels(numbers: pl.Series) -> list[tuple[float, int]]:
     """Which of the usual stand-ins for "missing" occur often and apart from all other values."""
-    counts = dict(numbers.drop_nulls().value_counts().iter_rows())
-    found = []
-    for value in sorted(_SENTINELS & set(counts)):
-        others = [other for other in counts if other not in _SENTINELS]
-        if counts[value] < _SENTINEL_ROWS or len(others) < 3:
-            continue
-        low, high = min(others), max(others)
-        apart = (
-            (value < 0 <= low) if value < 0 else value > high + (high - low) and value > 2 * high
-        )
-        if apart:
-            found.append((value, int(counts[value])))
-    return found
+    usual = numbers.is_in(sorted(_SENTINELS))
+    counts: dict[float, int] = dict(numbers.filter(usual).value_counts().iter_rows())
+    frequent = sorted(value for value, rows in counts.items() if rows >= _SENTINEL_ROWS)
+    if not frequent:
+        return []
+    others = numbers.filter(~usual).drop_nulls()
+    if others.n_unique() < 3:
+        return []
+    low, high = _range(others)
+    return [
+        (value, counts[value])
+        for value in frequent
+        if (value < 0 <= low) or value > max(2 * high, high + (high - low))
+    ]
 
 
 def find_spellings(proposal: Proposal, profile: Profile) -> None:
