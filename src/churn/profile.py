@@ -24,16 +24,18 @@ class Facet:
 
     `roc_auc` (0.5 to 1) is the larger of two: that of the value itself in its order, whichever way
     it points, and that of each group's share of positives, learnt on one half of the rows and
-    scored on the other. `missing_roc_auc` is that of whether the value is missing. Of each row of
-    the sample, shape (sample rows,), `log_odds` is what its group has learnt from the other half,
-    and `places` is where its value stands in the order, -1 to 1 (0 where it is missing or has no
-    order).
+    scored on the other. `rest` holds rows and positives of all values but the most frequent one,
+    whose share of the rows is `top_share`. `missing_roc_auc` is that of whether the value is
+    missing. Of each row of the sample, shape (sample rows,), `log_odds` is what its group has
+    learnt from the other half, and `places` is where its value stands in the order, -1 to 1 (0
+    where it is missing or has no order).
     """
 
     name: str
     inferred: Inferred
     missing: int
     top_share: float
+    rest: tuple[int, int]
     roc_auc: float
     missing_roc_auc: float
     missing_rates: tuple[float, float]
@@ -116,12 +118,15 @@ def _facet(
     counts = np.bincount(codes * 4 + half * 2 + target, minlength=4 * (int(codes.max()) + 1))
     table = counts.reshape(-1, 2, 2)
     log_odds = _log_odds(table)
+    by_class = table.sum(axis=1)
+    rest = np.delete(by_class, by_class.sum(axis=1).argmax(), axis=0)
     rates = tuple(float(missing[target == label].mean()) for label in (0, 1))
     return Facet(
         name=texts.name,
         inferred=inferred,
         missing=int(missing.sum()),
-        top_share=float(table.sum(axis=(1, 2)).max() / len(target)),
+        top_share=1 - float(rest.sum() / len(target)),
+        rest=(int(rest.sum()), int(rest[:, 1].sum())),
         roc_auc=max(ordered, _cross_fitted_roc_auc(table, log_odds)),
         missing_roc_auc=0.5 + abs(rates[1] - rates[0]) / 2,
         missing_rates=(rates[0], rates[1]),
@@ -161,7 +166,7 @@ def _ranks(numbers: pl.Series) -> NDArray[np.float64]:
 
 def _places(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Where each value stands, from -1 to 1; 0 where there is none."""
-    present = max(np.count_nonzero(~np.isnan(ranks)), 1)
+    present = max(int(np.count_nonzero(~np.isnan(ranks))), 1)
     places: NDArray[np.float64] = np.nan_to_num((ranks - 0.5) * (2 / present) - 1)
     return places
 

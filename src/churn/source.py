@@ -96,7 +96,11 @@ def _plain_csv(path: Path) -> pl.DataFrame | None:
         return None  # taking a snapshot tells what is wrong, or copes with it
     # Polars fills rows that are too short: in a file without quotes the separators tell.
     separators = (len(header) - 1) * (table.height + 1)
-    if len(header) != table.width or _count(path, separator.encode()) != separators:
+    if (
+        table.is_empty()
+        or len(header) != table.width
+        or _count(path, separator.encode()) != separators
+    ):
         return None
     table.columns = header
     return table

@@ -112,14 +112,17 @@ def find_constants(proposal: Proposal, profile: Profile) -> None:
             proposal.exclude(name, "constant: one value in all rows")
         elif facet.distinct == 0:
             proposal.exclude(name, "always empty")
-        elif facet.top_share >= _NEARLY_CONSTANT and not _tells(facet.roc_auc, profile):
+        elif facet.top_share >= _NEARLY_CONSTANT and not _rest_tells(facet, profile):
             note = f"nearly constant: {facet.top_share:.2%} of the rows have one value"
             proposal.exclude(name, f"{note}, and the others tell nothing of the target")
 
 
-def _tells(roc_auc: float, profile: Profile) -> bool:
-    """Whether a ROC-AUC is further from 0.5 than chance explains."""
-    return roc_auc - 0.5 > _STANDARD_ERRORS / 2 * profile.chance()
+def _rest_tells(facet: Facet, profile: Profile) -> bool:
+    """Whether the rows without the most frequent value leave more or less often than others."""
+    rows, positives = facet.rest
+    rate = profile.positive_rate
+    chance = np.sqrt(rows * rate * (1 - rate))
+    return bool(abs(positives - rows * rate) > _STANDARD_ERRORS * chance)
 
 
 def words_of(name: str) -> list[str]:
@@ -481,6 +484,8 @@ def find_spellings(proposal: Proposal, profile: Profile) -> None:
             more = f"; and {len(groups) - 3} more" if len(groups) > 3 else ""
             said = f"{name}: the same but for case, space or accent: {shown}{more}; merged (fold)"
             proposal.findings.append(Finding(3, said))
+            if len(values) == 1:
+                proposal.exclude(name, "constant: one value, written in several ways")
 
 
 def find_rare_categories(proposal: Proposal, profile: Profile) -> None:
