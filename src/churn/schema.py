@@ -149,7 +149,7 @@ class ModelSchema(Schema):
         kind: Any = StrictStr
         if column.type in NUMBERS:
             kind = Annotated[StrictFloat, Field(allow_inf_nan=False)]
-        elif column.type == "boolean":  # JSON's true and false, or its words: clean() decides
+        elif column.is_numeric:  # a date's text or a boolean's words, or true: clean() decides
             kind = Any
         shown = WithJsonSchema(column.json_schema())
         return Annotated[kind | None, AfterValidator(clean), shown]
