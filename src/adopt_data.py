@@ -18,6 +18,7 @@ import polars as pl
 from churn import adoption, cli, files, inference, paths, profile, settings, source, table, traps
 from churn.column import fold
 from churn.errors import UsageError, UserError
+from churn.schema import REQUEST_ID, SPLIT
 
 
 def main() -> None:
@@ -27,6 +28,8 @@ def main() -> None:
 
     origin = location(arguments.file)
     texts = source.texts(origin, environment.DATA_DATABASE_URL)
+    if SPLIT in texts.columns:
+        raise UserError(f"a column cannot be named {SPLIT}: the project uses that name")
     target = named_column(arguments.target, texts.columns)
     positive = positive_class(texts[target], target, arguments.positive)
     labels, problems = table.encode_target(texts[target], positive, ("",))
@@ -35,7 +38,8 @@ def main() -> None:
     check_size(labels)
 
     copies = table.repeated(texts)
-    distinct = texts.filter(~copies).drop(target)
+    reserved = [name for name in texts.columns if name == REQUEST_ID]
+    distinct = texts.filter(~copies).drop(target, *reserved)
     seen = profile.look_at(
         distinct,
         labels.filter(~copies).to_numpy(),
@@ -48,6 +52,7 @@ def main() -> None:
         raise UserError(f"no column of {arguments.file} is left as a feature")
 
     changes = adoption.params_changes(origin, target, positive, proposal, seen)
+    changes["data.drop"] = reserved
     show(arguments.file, texts, target, positive, proposal, seen, changes)
     if arguments.dry_run:
         cli.step("dry run: nothing was written")

@@ -1,12 +1,9 @@
 """A proposal for a new table as the files that a person reads and edits, and as a printed table."""
 
-import io
 import math
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-
+from churn import yamlfile
 from churn.column import Column
 from churn.profile import Profile
 from churn.schema import Checks
@@ -37,48 +34,37 @@ Target, id and dropped columns are named in params.yaml."""
 def schema_text(proposal: Proposal, profile: Profile, outside: set[str]) -> str:
     """data/schema.yaml for the table, with what was found as comments; without the columns of
     `outside`, which params.yaml names."""
-    document = CommentedMap()
-    found = [f"{number}. {f.said}" for number, f in enumerate(proposal.findings, 1)]
-    noticed = ["", "", "What was found in the table:", *found] if found else []
-    document.yaml_set_start_comment("\n".join([_HEAD, *noticed]) + "\n")
-    document["missing_values"] = _flow([""])
-    document["positive_rate"] = float(f"{profile.positive_rate:.3g}")
-    document["tolerance"] = 0.05
     # A category that is new is met by the model as a rare one: no reason to stop.
     checks = Checks(categories="warning")
-    document["checks"] = CommentedMap(checks.model_dump())
-    columns = CommentedMap()
-    for name, column in proposal.columns.items():
-        if name not in outside:
-            columns[name] = _written(column)
-    document["columns"] = columns
-    document.yaml_set_comment_before_after_key("columns", before="\n")
-    text = io.StringIO()
-    yaml = YAML()
-    yaml.width = 100
-    yaml.dump(document, text)
-    return text.getvalue()
+    columns = {
+        name: _described(column) for name, column in proposal.columns.items() if name not in outside
+    }
+    document = yamlfile.written(
+        {
+            "missing_values": [""],
+            "positive_rate": float(f"{profile.positive_rate:.3g}"),
+            "tolerance": 0.05,
+            "checks": checks.model_dump(),
+            "columns": columns,
+        }
+    )
+    found = [f"{number}. {f.said}" for number, f in enumerate(proposal.findings, 1)]
+    noticed = ["", "What was found in the table:", *found] if found else []
+    document.yaml_set_start_comment("\n".join([_HEAD, *noticed]) + "\n\n")
+    for key in ("checks", "columns"):
+        document.yaml_set_comment_before_after_key(key, before="\n")
+    return yamlfile.dumped(document)
 
 
-def _written(column: Column) -> CommentedMap:
-    entries: dict[str, Any] = {"type": column.type}
-    if not column.use:
-        entries |= {"use": "no", "note": column.note}
-    for key, value in column.model_dump(exclude_defaults=True).items():
-        if key in ("type", "use", "note") or (key == "values" and len(value) > _LISTED):
-            continue
-        if isinstance(value, bool):
-            value = "yes" if value else "no"
-        if isinstance(value, float) and value.is_integer() and key in ("min", "max"):
-            value = int(value)
-        entries[key] = _flow(value) if isinstance(value, tuple) else value
-    return CommentedMap(entries)
-
-
-def _flow(values: Any) -> CommentedSeq:
-    sequence = CommentedSeq(values)
-    sequence.fa.set_flow_style()
-    return sequence
+def _described(column: Column) -> dict[str, Any]:
+    """The column's keys that are not their defaults, those that a reader looks for first."""
+    given = column.model_dump(exclude_defaults=True)
+    if len(column.values) > _LISTED:
+        del given["values"]
+    for limit in {"min", "max"} & set(given):
+        given[limit] = column.given(given[limit])
+    first = {key: given.pop(key) for key in ("type", "use", "note") if key in given}
+    return first | given
 
 
 def params_changes(
