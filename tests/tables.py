@@ -128,9 +128,11 @@ def known_afterwards() -> Hard:
         "cancel_reason": np.where((left == 1) & (rng.random(3000) < 0.7), reasons, ""),
         "cancel_date": np.where(left == 1, dates, ""),
         "status": np.where(left ^ wrong, "closed", "open"),
+        "called_back": np.where((left == 1) & (rng.random(3000) < 0.4), "yes", "no"),
+        "final_bill": np.where(left == 1, columns["fee"], "0"),
         "churned": np.where(left == 1, "yes", "no"),
     }
-    leaks = ("cancel_reason", "cancel_date", "status")
+    leaks = ("cancel_reason", "cancel_date", "status", "called_back", "final_bill")
     return Hard(columns, "churned", "yes", ids=("account",), leaks=leaks, id="account")
 
 
@@ -147,6 +149,7 @@ def several_rows_each() -> Hard:
         "vip": rng.choice(["True", "False"], 6000),
         "paper": rng.choice(["Y", "N"], 6000),
         "store_id": rng.integers(1, 40, 6000),
+        "discount": [f"{value:.1f}%" for value in rng.random(6000) * 30],
         "income": np.round(rng.lognormal(10, 1, 6000), 2),
         "churned": left,
     }

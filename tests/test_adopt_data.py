@@ -118,8 +118,8 @@ def test_the_schema_says_what_was_found_and_what_was_decided(project: Path) -> N
     assert columns["plan"] == {"type": "category", "values": ["Basic", "Plus", "Pro"]}
     assert schema(project)["positive_rate"] == "0.36"
     text = (project / "data" / "schema.yaml").read_text()
-    assert "# 1. cancel_reason: leak suspect: a value is there for " in text
-    assert " 1. cancel_reason: leak suspect: a value is there for " in said
+    assert "# 1. cancel_reason: leak suspect: there is a value for " in text
+    assert " 1. cancel_reason: leak suspect: there is a value for " in said
 
 
 def test_one_word_brings_an_excluded_column_back(project: Path) -> None:

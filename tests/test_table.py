@@ -231,6 +231,7 @@ MANY = Schema(
         ),
         "comma": Column(type="number", decimal=",", nullable=True),
         "grouped": Column(type="number", decimal=",", thousands="."),
+        "share": Column(type="number", unit="%", nullable=True),
         "flag": Column(type="boolean", values=("FAUX", "VRAI"), nullable=True),
         "since": Column(type="date", format="%d.%m.%Y"),
         "plan": Column(type="category", values=("A", "B"), missing_values=("?",)),
@@ -257,7 +258,19 @@ TEXTS = (
         ".5",
     ],
     ["1e3", "inf", "nan", "1_0", "९", "9007199254740993", "1e400", "\xa05", "A", "?", "C"],
-    ["VRAI", "faux ", "true", "0", "31.12.2025", "31.02.2025", "2025-12-31"],
+    [
+        "5%",
+        "-5 %",
+        "% 5",
+        "5%%",
+        "VRAI",
+        "faux ",
+        "true",
+        "0",
+        "31.12.2025",
+        "31.02.2025",
+        "2025-12-31",
+    ],
 )
 
 

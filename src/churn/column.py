@@ -69,6 +69,7 @@ class Column(BaseModel):
     missing_rate: float | None = Field(None, ge=0, le=1)
     decimal: Literal[".", ","] = "."
     thousands: Literal["", ".", ",", "'", " "] = ""
+    unit: str = ""
     format: str = ""
     seen: Seen | None = None
 
@@ -91,6 +92,8 @@ class Column(BaseModel):
             raise ValueError("fold needs a category with its `values`")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.unit and kind not in NUMBERS:
+            raise ValueError(f"a column of type {kind} has no `unit`")
         if self.decimal == self.thousands:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         return self
@@ -175,9 +178,10 @@ class Column(BaseModel):
 
     def _parsed(self, value: object) -> float:
         if isinstance(value, str):
-            if not number_pattern(self.decimal, self.thousands).fullmatch(value):
+            text = without_unit(value, self.unit)
+            if not number_pattern(self.decimal, self.thousands).fullmatch(text):
                 raise BadValue(f"{short(value)} is not a number")
-            return float(plain_number(value, self.decimal, self.thousands))
+            return float(plain_number(text, self.decimal, self.thousands))
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadValue(f"{short(value)} is not a number")
         try:
@@ -267,6 +271,14 @@ def fold(text: str) -> str:
     return "".join(
         letter for letter in letters if not unicodedata.combining(letter) and not letter.isspace()
     )
+
+
+def without_unit(text: str, unit: str) -> str:
+    """The text of a number without its unit, which stands before or after it: -$5, 12 %."""
+    if not unit:
+        return text
+    sign = text[:1] if text[:1] in ("+", "-") else ""
+    return sign + text[len(sign) :].strip().removeprefix(unit).removesuffix(unit).strip()
 
 
 def plain_number(text: str, decimal: str, thousands: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from churn.column import LARGEST_INTEGER, Column, fold, number_pattern
+from churn.column import LARGEST_INTEGER, Column, fold, number_pattern, without_unit
 
 # Texts that stand for nothing in a column of numbers or dates, in lower case.
 _NOTHING = frozenset(
@@ -19,6 +19,8 @@ _NOTHING = frozenset(
 )
 # … and those that stand for nothing in any column: nobody names a category so.
 NOTHING_ANYWHERE = frozenset({"?", "#n/a", "nan", "null", "(null)", "<na>", "-", "--"})
+
+_UNITS = ("%", "€", "$", "£", "¥", "₹", "EUR", "USD", "GBP", "CHF", "kr", "zł")
 
 # Spellings of false and true, in lower case.
 BOOLEANS = frozenset(
@@ -152,6 +154,9 @@ def _number(texts: pl.Series, plain: pl.Series, counts: dict[str, int]) -> Found
     nothing = [text for text in counts if text.casefold() in _NOTHING]
     words = [text for text in counts if text.casefold() not in _NOTHING]
     decimal, thousands, numbers = ".", "", plain
+    for unit in _UNITS:
+        if words and all(unit in word for word in words[:_TRIED]):
+            return _with_unit(texts, unit, nothing)
     if words:
         spelling = _spelling(words, texts, plain)
         if spelling:
@@ -174,6 +179,21 @@ def _number(texts: pl.Series, plain: pl.Series, counts: dict[str, int]) -> Found
         missing_values=tuple(sorted(nothing)),
     )
     return column, numbers
+
+
+def _with_unit(texts: pl.Series, unit: str, nothing: list[str]) -> Found:
+    """A column of numbers that are written with a unit."""
+    known = _counts(texts)
+    bare = texts.str.strip_chars().replace_strict(
+        list(known), [without_unit(text, unit) for text in known], return_dtype=pl.String
+    )
+    counts = _counts(bare)
+    counts.pop("", None)
+    found = _number(bare, bare.cast(pl.Float64, strict=False), counts)
+    if found is None or any(text.casefold() == unit.casefold() for text in known):
+        return None
+    column, numbers = found
+    return column.model_copy(update={"unit": unit}), numbers
 
 
 def _are_few(words: list[str], counts: dict[str, int], rows: int) -> bool:

@@ -26,9 +26,10 @@ class Facet:
     it points, and that of each group's share of positives, learnt on one half of the rows and
     scored on the other. `rest` holds rows and positives of all values but the most frequent one,
     whose share of the rows is `top_share`. `missing_roc_auc` is that of whether the value is
-    missing. Of each row of the sample, shape (sample rows,), `log_odds` is what its group has
-    learnt from the other half, and `places` is where its value stands in the order, -1 to 1 (0
-    where it is missing or has no order).
+    missing. `by_value` holds the rows of both classes (those who stay, those who leave) by each
+    value of a boolean or category, and by whether there is one. Of each row of the sample, shape
+    (sample rows,), `log_odds` is what its group has learnt from the other half, and `places` is
+    where its value stands in the order, -1 to 1 (0 where it is missing or has no order).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Facet:
     roc_auc: float
     missing_roc_auc: float
     missing_rates: tuple[float, float]
+    by_value: dict[str, tuple[int, int]]
     log_odds: NDArray[np.float64] = field(repr=False)
     places: NDArray[np.float64] = field(repr=False)
 
@@ -130,9 +132,24 @@ def _facet(
         roc_auc=max(ordered, _cross_fitted_roc_auc(table, log_odds)),
         missing_roc_auc=0.5 + abs(rates[1] - rates[0]) / 2,
         missing_rates=(rates[0], rates[1]),
+        by_value=_by_value(inferred, by_class),
         log_odds=log_odds[codes[sample], half[sample]],
         places=places[sample],
     )
+
+
+def _by_value(inferred: Inferred, by_class: NDArray[np.int64]) -> dict[str, tuple[int, int]]:
+    """Rows of both classes by what is said of their value; group 0 of `by_class` is "missing"."""
+    groups = by_class[1:]
+    found: dict[str, NDArray[np.int64]] = {}
+    if by_class[0].any():
+        found = {"it is missing": by_class[0], "there is a value": groups.sum(axis=0)}
+    names = list(inferred.counts)
+    if inferred.column.type == "boolean":  # whose groups are bins, in the order of the values
+        names, groups = list(inferred.column.values), groups[groups.any(axis=1)]
+    if inferred.column.type in ("boolean", "category"):
+        found |= {f"it is {name!r}": rows for name, rows in zip(names, groups, strict=False)}
+    return {said: (int(rows[0]), int(rows[1])) for said, rows in found.items()}
 
 
 def _order(texts: pl.Series) -> pl.Series:

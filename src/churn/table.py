@@ -175,7 +175,7 @@ def _plain_numbers(texts: pl.Series, column: Column, missing_values: tuple[str, 
     Polars reads every text that stands for a finite number as Python does (a test compares them);
     what it does not read, or what is not allowed, is for Column.clean() to say.
     """
-    if column.type not in NUMBERS or column.thousands:
+    if column.type not in NUMBERS or column.thousands or column.unit:
         return pl.repeat(None, len(texts), dtype=_dtype(column), eager=True)
     number = pl.col("text")
     if column.decimal != ".":

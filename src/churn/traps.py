@@ -20,8 +20,11 @@ from churn.table import repeated
 LEAK_ROC_AUC = 0.95
 """A column that alone reaches this ROC-AUC is excluded as a leak suspect."""
 
+_FEW_VALUES, _FEW_VALUES_ROC_AUC = 10, 0.9  # … and one with so few values that reaches this
 _NAMED_LEAK_ROC_AUC = 0.8  # … and one that is named like the target or a score, this
 _STRONG_ROC_AUC = 0.88  # … and one that reaches this is named, and kept
+_ONE_SIDED_SHARE = 0.2  # of a class has a value that nobody of the other has …
+_ONE_SIDED_ROWS = 50  # … of whom so many would have it by chance
 _SCORE_ROC_AUC = 0.65
 _ADDED = 0.03  # all other columns together add less than this share of what a score tells
 _AHEAD = 0.03  # of ROC-AUC: a score is that far ahead of every column it is made of
@@ -112,6 +115,8 @@ def find_constants(proposal: Proposal, profile: Profile) -> None:
             proposal.exclude(name, "constant: one value in all rows")
         elif facet.distinct == 0:
             proposal.exclude(name, "always empty")
+        elif facet.inferred.column.type in ("identifier", "text"):
+            continue  # which are grouped by their order
         elif facet.top_share >= _NEARLY_CONSTANT and not _rest_tells(facet, profile):
             note = f"nearly constant: {facet.top_share:.2%} of the rows have one value"
             proposal.exclude(name, f"{note}, and the others tell nothing of the target")
@@ -239,9 +244,12 @@ def find_leaks(proposal: Proposal, profile: Profile, target: str, leak_roc_auc: 
         facet = profile.facets[name]
         words = set(words_of(name))
         shown = f"ROC-AUC {facet.roc_auc:.3f} alone"
-        one_sided = _one_sided_gap(facet, profile)
+        one_sided = _one_sided(facet, profile)
+        few = 0 < facet.distinct <= _FEW_VALUES
         if facet.roc_auc >= leak_roc_auc:
             note = f"leak suspect: {shown}"
+        elif few and facet.roc_auc >= min(_FEW_VALUES_ROC_AUC, leak_roc_auc):
+            note = f"leak suspect: {shown}, with {facet.distinct} values only"
         elif one_sided:
             note = f"leak suspect: {one_sided}"
         elif facet.roc_auc >= _NAMED_LEAK_ROC_AUC and words & target_words:
@@ -262,20 +270,22 @@ def find_leaks(proposal: Proposal, profile: Profile, target: str, leak_roc_auc: 
         proposal.findings.append(Finding(1, said))
 
 
-def _one_sided_gap(facet: Facet, profile: Profile) -> str:
-    """A value that is there, or missing, for many of one class and for nobody of the other."""
-    stays, leaves = facet.missing_rates
-    classes = np.bincount(profile.target, minlength=2)
-    for share, other, label, word, rest in (
-        (1 - leaves, 1 - stays, 1, "there", "leave"),
-        (1 - stays, 1 - leaves, 0, "there", "stay"),
-        (leaves, stays, 1, "missing", "leave"),
-        (stays, leaves, 0, "missing", "stay"),
-    ):
-        if other == 0 and share >= 0.2 and share * classes[label] >= 20 and share < 1:
-            return f"a value is {word} for {share:.0%} of those who {rest} and for no others"
-        if other == 0 and share == 1 and facet.missing:
-            return f"a value is {word} for all who {rest} and for no others"
+def _one_sided(facet: Facet, profile: Profile) -> str:
+    """A value, or that there is one or none, which many of one class share with none of the other.
+
+    What is known before an outcome has exceptions; what is written down because of it has none.
+    Of those who stay only gaps count: that nobody leaves from a small group is not so rare.
+    """
+    totals = np.bincount(profile.target, minlength=2)
+    for said, of_classes in facet.by_value.items():
+        for label, word in ((1, "leave"), (0, "stay")):
+            rows, others = of_classes[label], of_classes[1 - label]
+            share = rows / max(totals[label], 1)
+            expected = rows * totals[1 - label] / max(totals[label], 1)
+            if label == 0 and not said.endswith(("missing", "a value")):
+                continue
+            if others == 0 and share >= _ONE_SIDED_SHARE and expected >= _ONE_SIDED_ROWS:
+                return f"{said} for {share:.0%} of those who {word} and for no others"
     return ""
 
 
