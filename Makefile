@@ -34,6 +34,7 @@ stop:  ## stop the MLflow server that this checkout started
 
 bench: $(INSTALLED)  ## measure the pipeline beside the lab's way of doing the same
 	python benchmarks/bench_pipeline.py
+	python benchmarks/bench_tables.py
 
 setup: $(INSTALLED)  ## make .venv with all packages
 

@@ -18,6 +18,8 @@ import polars as pl
 from churn import adoption, cli, files, inference, paths, profile, settings, source, table, traps
 from churn.column import fold
 from churn.errors import UsageError, UserError
+from churn.leaks import LEAK_ROC_AUC
+from churn.proposal import Proposal
 from churn.schema import REQUEST_ID, SPLIT
 
 
@@ -45,7 +47,7 @@ def main() -> None:
         labels.filter(~copies).to_numpy(),
         lambda facets: cli.progress(facets, "columns", distinct.width),
     )
-    proposal = traps.settle(distinct, seen, target, arguments.leak_roc_auc)
+    proposal = traps.settle(seen, target, arguments.leak_roc_auc)
     proposal.findings[:0] = traps.find_duplicates(distinct, int(copies.sum()), proposal.id)
     proposal.findings.sort(key=lambda finding: finding.rank)
     if not proposal.features():
@@ -73,9 +75,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--leak-roc-auc",
         type=share,
-        default=traps.LEAK_ROC_AUC,
+        default=LEAK_ROC_AUC,
         metavar="X",
-        help=f"exclude a column that alone reaches this ROC-AUC ({traps.LEAK_ROC_AUC})",
+        help=f"exclude a column that alone reaches this ROC-AUC ({LEAK_ROC_AUC})",
     )
     parser.add_argument("--dry-run", action="store_true", help="print only, write nothing")
     return parser.parse_args()
@@ -162,7 +164,7 @@ def show(
     texts: pl.DataFrame,
     target: str,
     positive: str,
-    proposal: traps.Proposal,
+    proposal: Proposal,
     seen: profile.Profile,
     changes: dict[str, object],
 ) -> None:

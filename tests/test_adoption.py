@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from churn import adoption, yamlfile
 from churn.column import Column
 from churn.profile import Profile
+from churn.proposal import Finding, Proposal
 from churn.schema import REQUEST_ID, SPLIT, Schema
 from churn.settings import validated
-from churn.traps import Finding, Proposal
 
 examples = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -8,7 +8,8 @@ import pytest
 from tables import HARD, Customers, Hard, clean, sorted_ids, write, yes_no
 
 from churn import profile, source, table, traps
-from churn.traps import Proposal
+from churn.identifiers import words_of
+from churn.proposal import Proposal
 
 
 def proposal_of(hard: Hard, folder: Path) -> Proposal:
@@ -18,7 +19,7 @@ def proposal_of(hard: Hard, folder: Path) -> Proposal:
     copies = table.repeated(texts)
     distinct = texts.filter(~copies).drop(hard.target)
     seen = profile.look_at(distinct, labels.filter(~copies).to_numpy())
-    proposal = traps.settle(distinct, seen, hard.target)
+    proposal = traps.settle(seen, hard.target)
     proposal.findings += traps.find_duplicates(distinct, int(copies.sum()), proposal.id)
     return proposal
 
@@ -64,7 +65,7 @@ def test_the_roc_auc_above_which_a_column_is_a_leak_can_be_chosen(tmp_path: Path
     assert kept.columns["usage"].use
     assert "usage: ROC-AUC 0.90" in said(kept)
     texts = pl.read_csv(tmp_path / "table.csv", infer_schema=False).drop("churn")
-    excluded = traps.settle(texts, profile.look_at(texts, left), "churn", leak_roc_auc=0.85)
+    excluded = traps.settle(profile.look_at(texts, left), "churn", leak_roc_auc=0.85)
     assert "leak suspect: ROC-AUC 0.90" in excluded.columns["usage"].note
 
 
@@ -196,4 +197,4 @@ def test_findings_are_ranked_leaks_first(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_is_cut_into_its_words(name: str, words: list[str]) -> None:
-    assert traps.words_of(name) == words
+    assert words_of(name) == words

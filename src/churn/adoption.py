@@ -6,8 +6,8 @@ from typing import Any
 from churn import yamlfile
 from churn.column import Column
 from churn.profile import Profile
+from churn.proposal import Proposal
 from churn.schema import Checks
-from churn.traps import Proposal
 
 GATE_MARGIN = 0.05
 _LISTED = 50

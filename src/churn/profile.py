@@ -14,6 +14,8 @@ from churn.inference import Inferred, infer
 _BIN_ROWS = 200
 _MOST_BINS = 256
 _CELLS = 1 << 16
+_TELLING = 0.05
+_STANDARD_ERRORS = 5
 # The rows on which columns are compared with one another.
 _SAMPLE = 20_000
 
@@ -64,6 +66,10 @@ class Profile:
     @property
     def positive_rate(self) -> float:
         return float(self.target.mean())
+
+    def is_telling(self, roc_auc: float) -> bool:
+        """Whether a ROC-AUC is above 0.5 by more than chance explains, and by as much as matters."""
+        return roc_auc - 0.5 > max(_TELLING, _STANDARD_ERRORS * self.chance())
 
     def chance(self) -> float:
         """The standard error of the ROC-AUC of a column that tells nothing (Hanley and McNeil)."""
@@ -150,6 +156,12 @@ def _by_value(inferred: Inferred, by_class: NDArray[np.int64]) -> dict[str, tupl
     if inferred.column.type in ("boolean", "category"):
         found |= {f"it is {name!r}": rows for name, rows in zip(names, groups, strict=False)}
     return {said: (int(rows[0]), int(rows[1])) for said, rows in found.items()}
+
+
+def value_range(numbers: pl.Series) -> tuple[float, float]:
+    """The smallest and the largest of the numbers that are there."""
+    present = numbers.drop_nulls().to_numpy()
+    return float(present.min()), float(present.max())
 
 
 def _order(texts: pl.Series) -> pl.Series:
