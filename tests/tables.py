@@ -109,10 +109,13 @@ def probability_of_staying_in_per_cent() -> Hard:
     return Hard(columns | {"loyalty": loyalty, "churn": yes_no(left)}, "churn", leaks=("loyalty",))
 
 
-def log_odds_left_in() -> Hard:
+def two_scores_left_in() -> Hard:
+    """A probability with noise, and points that are linear in the log-odds."""
     columns, probability, left = Customers(4000, 5).made()
     points = np.round(300 + 50 * np.log(probability / (1 - probability)), 1)
-    return Hard(columns | {"points": points, "churn": yes_no(left)}, "churn", leaks=("points",))
+    old = np.round(np.clip(probability + Customers(1, 5).random.normal(0, 0.05, 4000), 0, 1), 3)
+    columns |= {"points": points, "old": old, "churn": yes_no(left)}
+    return Hard(columns, "churn", leaks=("points", "old"))
 
 
 def known_afterwards() -> Hard:
@@ -172,7 +175,7 @@ HARD: tuple[Callable[[], Hard], ...] = (
     sorted_ids,
     probability_left_in,
     probability_of_staying_in_per_cent,
-    log_odds_left_in,
+    two_scores_left_in,
     known_afterwards,
     several_rows_each,
     big_ids,

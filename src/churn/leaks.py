@@ -14,8 +14,8 @@ from churn.proposal import Finding, Proposal
 LEAK_ROC_AUC = 0.95
 """A column that alone reaches this ROC-AUC is excluded as a leak suspect."""
 
-_FEW_VALUES, _FEW_VALUES_ROC_AUC = 10, 0.9  # … and one with so few values that reaches this
-_NAMED_LEAK_ROC_AUC = 0.8  # … and one that is named like the target or a score, this
+_FEW_VALUES, _FEWER_ROC_AUC = 10, 0.05  # … with so few values so much earlier
+_NAMED_LEAK_ROC_AUC = 0.8  # … and one that is named like the target, this
 _STRONG_ROC_AUC = 0.88  # … and one that reaches this is named, and kept
 _ONE_SIDED_SHARE = 0.2  # of a class has a value that nobody of the other has …
 _ONE_SIDED_ROWS = 50  # … of whom so many would have it by chance
@@ -29,37 +29,50 @@ _SCORE_WORDS = frozenset(
 
 
 def find_leaks(proposal: Proposal, profile: Profile, target: str, leak_roc_auc: float) -> None:
-    """Columns that hold the answer: what is known only afterwards, or an older model's score."""
+    """Columns that hold the answer: what is known only afterwards, or an older model's score.
+
+    What is like a score is judged last, beside the columns that are left.
+    """
     target_words = {word for word in words_of(target) if len(word) > 2}
+    for name in proposal.undecided():
+        facet = profile.facets[name]
+        named = bool(target_words.intersection(words_of(name)))
+        _exclude(proposal, name, _evidence(facet, profile, named, leak_roc_auc))
     judged = Sufficiency(profile, proposal.undecided())
     for name in proposal.undecided():
         facet = profile.facets[name]
-        words = set(words_of(name))
         shown = f"ROC-AUC {facet.roc_auc:.3f} alone"
-        one_sided = _one_sided(facet, profile)
-        few = 0 < facet.distinct <= _FEW_VALUES
-        if facet.roc_auc >= leak_roc_auc:
-            note = f"leak suspect: {shown}"
-        elif few and facet.roc_auc >= min(_FEW_VALUES_ROC_AUC, leak_roc_auc):
-            note = f"leak suspect: {shown}, with {facet.distinct} values only"
-        elif one_sided:
-            note = f"leak suspect: {one_sided}"
-        elif facet.roc_auc >= _NAMED_LEAK_ROC_AUC and words & target_words:
-            note = f"leak suspect: {shown}, and named like the target"
-        elif facet.roc_auc >= _SCORE_ROC_AUC and _is_calibrated(facet, profile):
-            note = f"leak suspect: {shown}, and its values are probabilities of the target"
-        elif facet.roc_auc >= _SCORE_ROC_AUC and judged.is_sufficient(name, words & _SCORE_WORDS):
+        named = bool(_SCORE_WORDS.intersection(words_of(name)))
+        if facet.roc_auc >= _SCORE_ROC_AUC and judged.is_sufficient(name, named):
             rest = "the other columns, which tell the target too, add nothing to it"
-            note = f"leak suspect: {shown}, and like a score: {rest}"
+            _exclude(proposal, name, f"{shown}, and like a score: {rest}")
         elif facet.roc_auc >= _STRONG_ROC_AUC:
             said = f"{name}: {shown}, much for one column; kept: is it known before the outcome?"
             proposal.findings.append(Finding(1, said))
-            continue
-        else:
-            continue
+
+
+def _exclude(proposal: Proposal, name: str, evidence: str) -> None:
+    if evidence:
+        note = f"leak suspect: {evidence}"
         proposal.exclude(name, note)
         said = f"{name}: {note}; excluded (`use: yes` in data/schema.yaml brings it back)"
         proposal.findings.append(Finding(1, said))
+
+
+def _evidence(facet: Facet, profile: Profile, named: bool, leak_roc_auc: float) -> str:
+    """Why a column is taken for a leak by what it tells alone, or an empty text."""
+    shown = f"ROC-AUC {facet.roc_auc:.3f} alone"
+    if facet.roc_auc >= leak_roc_auc:
+        return shown
+    if 0 < facet.distinct <= _FEW_VALUES and facet.roc_auc >= leak_roc_auc - _FEWER_ROC_AUC:
+        return f"{shown}, with {facet.distinct} values only"
+    if one_sided := _one_sided(facet, profile):
+        return one_sided
+    if named and facet.roc_auc >= _NAMED_LEAK_ROC_AUC:
+        return f"{shown}, and named like the target"
+    if facet.roc_auc >= _SCORE_ROC_AUC and _is_calibrated(facet, profile):
+        return f"{shown}, and its values are probabilities of the target"
+    return ""
 
 
 def _one_sided(facet: Facet, profile: Profile) -> str:
@@ -121,7 +134,7 @@ class Sufficiency:
         self._facets = {name: profile.facets[name] for name in names}
         self._base = self._log_loss([np.zeros(len(self._target))])
 
-    def is_sufficient(self, name: str, named_like_a_score: object = None) -> bool:
+    def is_sufficient(self, name: str, named_like_a_score: bool) -> bool:
         """Whether the others tell something of the target, and nothing that this one does not.
 
         What columns tell is by how much they lower the log loss. One that is not named like a

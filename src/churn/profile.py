@@ -68,7 +68,7 @@ class Profile:
         return float(self.target.mean())
 
     def is_telling(self, roc_auc: float) -> bool:
-        """Whether a ROC-AUC is above 0.5 by more than chance explains, and by as much as matters."""
+        """Whether a ROC-AUC is above 0.5 by more than chance explains, and enough to matter."""
         return roc_auc - 0.5 > max(_TELLING, _STANDARD_ERRORS * self.chance())
 
     def chance(self) -> float:
