@@ -4,18 +4,24 @@ gate verdict.
     dvc repro
     dvc metrics show        the metrics of reports/metrics.json
     dvc plots show          the plots of reports/plots
+    reports/model_card.html     all of it on one page, to read and to print
 
 A version that fails its gate stays registered, is marked with the reason, and is not promoted.
 """
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import joblib
 
 from churn import (
+    card,
     cli,
+    dataset,
+    evaluation,
     files,
     gate,
     metrics,
@@ -23,6 +29,7 @@ from churn import (
     model,
     paths,
     plots,
+    segments,
     server,
     settings,
     split,
@@ -33,70 +40,114 @@ from churn.registry import MODEL, TRAIN_AGAIN, Registry
 from churn.rest import NotFound
 from churn.schema import SPLIT, read_schema
 
+METRICS_AT_ONCE = 1000
+"""What MLflow takes in one request."""
+
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
     params = settings.read_params()
     schema = read_schema()
+    segments.check(params.evaluate.segments, schema)
     rows = table.read_processed(schema, params.data.target)
-    rows = rows[rows[SPLIT] == split.TEST]
-    features, target = rows[schema.features], rows[params.data.target].to_numpy()
+    train, test = (rows[rows[SPLIT] == name] for name in (split.TRAIN, split.TEST))
+    features, target = test[schema.features], test[params.data.target].to_numpy()
     training = read_training()
     fitted = joblib.load(paths.MODEL)
 
     probabilities = model.probability(fitted, features)
-    scores = metrics.score(target, probabilities, fitted.threshold)
-    intervals = metrics.intervals(target, probabilities, fitted.threshold, params.train.seed)
+    found = evaluation.evaluate(params, schema, features, target, probabilities, fitted.threshold)
     naive = metrics.naive_f1(float(target.mean()))
-    verdict = gate.decide(scores, intervals, naive, params.evaluate.gate_f1)
-    drawn = plots.tables(
-        fitted, features, target, probabilities, fitted.threshold, params.train.seed
-    )
+    verdict = gate.decide(found.scores, found.intervals, naive, params.evaluate.gate_f1)
+    drawn = plots.tables(params, fitted, features, target, probabilities, found.segments)
+    marks = plots.Marks(fitted.threshold, found.scores["cost_threshold"], found.scores["roc_auc"])
     paths.PLOTS.mkdir(parents=True, exist_ok=True)
-    images = plots.write(drawn, fitted.threshold, paths.PLOTS)
+    images = plots.write(drawn, marks, paths.PLOTS)
 
     registry = Registry(server.connect(settings.read_environment()))
-    reported = scores | metrics.flat(intervals)
-    log_evaluation(registry, training["run_id"], reported, images)
+    run = find_run(registry, training["run_id"])
+    page = card.Card(
+        model=MODEL,
+        version=registry.version(training["version"]),
+        run_url=run_url(registry, run["info"]),
+        verdict=verdict,
+        params=params,
+        choice=training["choice"],
+        parameters=parameters(run, params.train.hyperparameters(training["choice"]["estimator"])),
+        train=dataset.split(train[params.data.target]),
+        test=dataset.split(test[params.data.target]),
+        features=dataset.features(schema, train, test),
+        excluded=dataset.excluded(schema, params.data),
+        evaluation=found,
+        images={image.stem: image.read_bytes() for image in images},
+    )
+    files.write_text(paths.MODEL_CARD, card.render(page))
+
+    log_evaluation(registry, run["info"], found.flat, [*images, paths.MODEL_CARD])
     registry.record_verdict(training["version"], verdict, params.evaluate.gate_f1)
     mirror.write(registry)
-    files.write_json(paths.METRICS, reported)
+    files.write_json(paths.METRICS, found.flat)
     cli.step(f"{MODEL} version {training['version']} {verdict.word} its gate: {verdict.reason}")
+    cli.step(f"the model card: {paths.shown(paths.MODEL_CARD)}")
     if verdict.passed:
         cli.step("next: python src/promote.py")
 
 
-def read_training() -> dict[str, str]:
-    """The version and run that train.py made together with the exported model."""
+def read_training() -> dict[str, Any]:
+    """The version and run that train.py made together with the exported model, and its choice."""
     try:
-        training: dict[str, str] = json.loads(paths.TRAINING.read_text())
+        training: dict[str, Any] = json.loads(paths.TRAINING.read_text())
     except FileNotFoundError:
         raise UserError(
             f"{paths.shown(paths.TRAINING)} is missing; `dvc repro train` makes it"
         ) from None
+    if "choice" not in training:
+        raise UserError(
+            f"{paths.shown(paths.TRAINING)} does not say what was chosen: it is from an earlier"
+            f" train.py; `{TRAIN_AGAIN}` makes it anew"
+        )
     return training
 
 
-def log_evaluation(
-    registry: Registry, run_id: str, reported: dict[str, float], images: list[Path]
-) -> None:
-    """Add the test metrics and the images to the run that trained the model."""
-    now = time.time_ns() // 1_000_000
-    entries = [
-        {"key": name, "value": value, "timestamp": now, "step": 0}
-        for name, value in reported.items()
-    ]
+def find_run(registry: Registry, run_id: str) -> dict[str, Any]:
+    """The run that trained the model, as MLflow describes it: its `info` and its `data`."""
     try:
-        run = registry.mlflow.get("runs/get", run_id=run_id)["run"]
+        run: dict[str, Any] = registry.mlflow.get("runs/get", run_id=run_id)["run"]
     except NotFound:
         raise UserError(
             f"the model was trained on another MLflow server: {registry.mlflow.uri} has no run"
             f" {run_id}; `{TRAIN_AGAIN}` trains on this one"
         ) from None
-    registry.mlflow.post("runs/log-batch", run_id=run_id, metrics=entries)
-    artifacts = run["info"]["artifact_uri"]
-    for image in images:
-        registry.mlflow.put_artifact(f"{artifacts}/plots/{image.name}", image.read_bytes())
+    return run
+
+
+def run_url(registry: Registry, info: dict[str, Any]) -> str:
+    """The run's page in MLflow."""
+    return f"{registry.mlflow.uri}/#/experiments/{info['experiment_id']}/runs/{info['run_id']}"
+
+
+def parameters(run: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Those of the run's parameters that have these names: what training made of params.yaml, which
+    gives gradient boosting only the most iterations it may take."""
+    logged = {entry["key"]: entry["value"] for entry in run["data"].get("params", [])}
+    return {name: logged[name] for name in names if name in logged}
+
+
+def log_evaluation(
+    registry: Registry, info: dict[str, Any], reported: dict[str, float], reports: list[Path]
+) -> None:
+    """Add the test metrics, the plots and the model card to the run that trained the model."""
+    now = time.time_ns() // 1_000_000
+    entries = [
+        {"key": name, "value": value, "timestamp": now, "step": 0}
+        for name, value in reported.items()
+    ]
+    for start in range(0, len(entries), METRICS_AT_ONCE):
+        some = entries[start : start + METRICS_AT_ONCE]
+        registry.mlflow.post("runs/log-batch", run_id=info["run_id"], metrics=some)
+    for report in reports:
+        place = report.relative_to(paths.METRICS.parent).as_posix()
+        registry.mlflow.put_artifact(f"{info['artifact_uri']}/{place}", report.read_bytes())
 
 
 if __name__ == "__main__":

@@ -3,16 +3,18 @@ and one new version of churn_model.
 
     dvc repro                                     train and evaluate what has changed
     dvc exp run -S train.model=random_forest      try another estimator
+    dvc exp run -S train.model=auto               let cross-validation choose
 
-The threshold comes from cross-validation inside the train split; the test split is not looked at.
+Estimator, calibration and threshold come from cross-validation inside the train split; the test
+split is not looked at.
 """
 
 import joblib
 
 from churn import (
+    choice,
     cli,
     files,
-    metrics,
     mirror,
     model,
     paths,
@@ -34,24 +36,29 @@ def main() -> None:
     rows = rows[rows[SPLIT] == split.TRAIN]
     features, target = rows[schema.features], rows[params.data.target]
 
-    pipeline = model.build(params.train, schema)
-    cli.step(f"training {params.train.model} on {len(rows):,} rows")
-    unseen = model.out_of_fold_probabilities(pipeline, features, target, params.train.seed)
-    threshold = model.best_f1_threshold(target.to_numpy(), unseen)
-    fitted = model.fit(model.with_threshold(pipeline, threshold), features, target)
+    cli.step(f"training {' or '.join(params.train.estimators)} on {len(rows):,} rows")
+    candidates = choice.compare(params.train, schema, features, target)
+    decided = choice.choose(candidates, target.to_numpy(), params.train.choose_by)
+    if len(candidates) > 1:
+        for line in decided.table():
+            cli.step(line)
+    cli.step(decided.reason)
+    chosen = decided.chosen
+    fitted = model.fit(chosen.classifier(params.train, schema, target), features, target)
     described = model.describe(fitted, features, schema, params.data)
-    scores = metrics.score(target.to_numpy(), unseen, threshold)
 
     environment = settings.read_environment()
     registry = Registry(server.connect(environment))
     with files.replacing(paths.MODEL) as exported:
         joblib.dump(fitted, exported)
-        version = tracking.log_training(registry, params, fitted, described, scores, exported)
-    files.write_json(paths.TRAINING, {"version": version.number, "run_id": version.run_id})
+        version = tracking.log_training(registry, params, decided, fitted, described, exported)
+    training = {"version": version.number, "run_id": version.run_id, "choice": decided.summary}
+    files.write_json(paths.TRAINING, training)
     mirror.write(registry)
     cli.step(
-        f"{MODEL} version {version.number}: cross-validated F1 {scores['f1']:.3f} at threshold"
-        f" {threshold:g}, ROC-AUC {scores['roc_auc']:.3f};"
+        f"{MODEL} version {version.number}: {chosen.estimator}, cross-validated F1"
+        f" {chosen.scores['f1']:.3f} at threshold {chosen.threshold:g}, ROC-AUC"
+        f" {chosen.scores['roc_auc']:.3f};"
         f" {tracking.run_url(registry, version.run_id)}"
     )
 

@@ -1,5 +1,8 @@
+import os
+import subprocess
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -8,8 +11,10 @@ import pytest
 import skops.io
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
+from sklearn.preprocessing import FunctionTransformer
+from skops.io.exceptions import UntrustedTypesFoundException
 
-from churn import model
+from churn import model, scorer
 from churn.column import Column, Value
 from churn.model import TrainingError
 from churn.schema import Schema
@@ -49,6 +54,11 @@ def settings(estimator: Estimator, max_iter: int = 1000, seed: int = 42) -> Trai
     )
 
 
+def built(estimator: Estimator, schema: Schema = SCHEMA, **changes: int) -> Any:
+    """The unfitted pipeline."""
+    return model.build(settings(estimator, **changes), estimator, schema)
+
+
 def customers(count: int = 300, missing: bool = True) -> tuple[pd.DataFrame, pd.Series]:
     """Features and target: short tenure and region NA leave; some minutes and regions are blank."""
     rng = np.random.default_rng(0)
@@ -70,8 +80,8 @@ def customers(count: int = 300, missing: bool = True) -> tuple[pd.DataFrame, pd.
 @cache
 def trained(estimator: Estimator, missing: bool = True, threshold: float = 0.4) -> Any:
     features, target = customers(missing=missing)
-    pipeline = model.build(settings(estimator), SCHEMA)
-    return model.fit(model.with_threshold(pipeline, threshold), features, target)
+    pipeline = built(estimator)
+    return model.fit(model.classifier(pipeline, threshold), features, target)
 
 
 def answer(fitted: Any, **row: Value) -> float:
@@ -89,7 +99,7 @@ def test_each_estimator_learns_who_leaves(estimator: Estimator) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_named_parameters_reach_the_estimator(estimator: Estimator) -> None:
     train = settings(estimator, max_iter=77, seed=5)
-    given = model.build(train, SCHEMA).named_steps["estimator"].get_params()
+    given = model.build(train, estimator, SCHEMA).named_steps["estimator"].get_params()
     assert given["random_state"] == 5
     assert train.hyperparameters(train.model).items() <= given.items()
 
@@ -109,19 +119,35 @@ def test_an_unknown_category_is_answered(estimator: Estimator) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["logistic_regression", "random_forest"])
-def test_a_missing_number_counts_as_the_training_median(estimator: Estimator) -> None:
-    features, _ = customers()
-    fitted = trained(estimator)
+def test_a_missing_number_counts_as_the_median_where_training_missed_none(
+    estimator: Estimator,
+) -> None:
+    features, _ = customers(missing=False)
+    fitted = trained(estimator, missing=False)
     median = float(features["minutes"].median())
     assert answer(fitted, tenure=10.0, minutes=None, region="NA") == answer(
         fitted, tenure=10.0, minutes=median, region="NA"
     )
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_that_a_number_is_missing_is_learnt_from(estimator: Estimator) -> None:
+    features, target = customers(1000)
+    target[features["minutes"].isna()] = 1
+    fitted = model.fit(built(estimator), features, target)
+    median = float(features["minutes"].median())
+    missing = answer(fitted, tenure=40.0, minutes=None, region="EU")
+    assert missing > answer(fitted, tenure=40.0, minutes=median, region="EU") + 0.2
+
+
 def test_a_missing_category_is_a_category_of_its_own() -> None:
     features, target = customers()
     target[features["region"].isna()] = 1
-    fitted = model.fit(model.build(settings("logistic_regression"), SCHEMA), features, target)
+    fitted = model.fit(
+        built("logistic_regression"),
+        features,
+        target,
+    )
     missing = answer(fitted, tenure=30.0, minutes=20.0, region=None)
     unknown = answer(fitted, tenure=30.0, minutes=20.0, region="Mars")
     assert missing > unknown + 0.1
@@ -131,22 +157,54 @@ def without_minutes_and_regions(features: pd.DataFrame) -> pd.DataFrame:
     return features.assign(minutes=np.nan, region=pd.Series([None] * len(features), dtype="str"))
 
 
-@pytest.mark.parametrize("estimator", ["logistic_regression", "random_forest"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_nullable_column_may_be_missing_throughout(estimator: Estimator) -> None:
     features, target = customers()
     features = without_minutes_and_regions(features)
-    fitted = model.fit(model.build(settings(estimator), SCHEMA), features, target)
+    fitted = model.fit(built(estimator), features, target)
     assert 0 < answer(fitted, tenure=10.0, minutes=5.0, region="EU") < 1
     described = model.describe(trained(estimator), features, SCHEMA, DATA)
     assert (described.example.row["minutes"], described.example.row["region"]) == (None, None)
 
 
-def test_gradient_boosting_names_the_number_that_is_missing_throughout() -> None:
-    # scikit-learn 1.9 says "window shape cannot be larger than input array shape".
+def test_gradient_boosting_with_no_number_to_learn_from_says_so() -> None:
     features, target = customers()
-    pipeline = model.build(settings("hist_gradient_boosting"), SCHEMA)
-    with pytest.raises(TrainingError, match="minutes"):
-        model.fit(pipeline, without_minutes_and_regions(features), target)
+    pipeline = built("hist_gradient_boosting")
+    features = without_minutes_and_regions(features).assign(tenure=1.0)
+    with pytest.raises(TrainingError, match=r"two values to learn from; name them in data\.drop"):
+        model.fit(pipeline, features, target)
+
+
+def with_cities(count: int = 600) -> tuple[pd.DataFrame, pd.Series]:
+    """Customers whose region is one of 60 cities; in every second one most leave."""
+    features, _ = customers(count)
+    rng = np.random.default_rng(1)
+    city = rng.integers(0, 60, count)
+    features["region"] = pd.Series([f"city {number}" for number in city], dtype="str")
+    chance = np.where(city % 2, 0.9, 0.1)
+    return features, pd.Series((rng.random(count) < chance).astype("int64"))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_many_categories_of_few_rows_are_learnt_from(estimator: Estimator) -> None:
+    features, target = with_cities()
+    fitted = model.fit(built(estimator), features, target)
+    odd = answer(fitted, tenure=30.0, minutes=20.0, region="city 7")
+    even = answer(fitted, tenure=30.0, minutes=20.0, region="city 8")
+    unknown = answer(fitted, tenure=30.0, minutes=20.0, region="Mars")
+    assert even <= unknown <= odd
+    assert even < odd
+    assert even + 0.2 < odd
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_rare_category_does_not_decide_by_its_one_row(estimator: Estimator) -> None:
+    features, target = customers()
+    features.loc[0, "region"] = "Atlantis"
+    target[0] = 1
+    fitted = model.fit(built(estimator), features, target)
+    rare = answer(fitted, tenure=55.0, minutes=20.0, region="Atlantis")
+    assert rare == pytest.approx(answer(fitted, tenure=55.0, minutes=20.0, region="Mars"), abs=0.15)
 
 
 @pytest.mark.parametrize("only", ["tenure", "region"])
@@ -154,44 +212,71 @@ def test_gradient_boosting_names_the_number_that_is_missing_throughout() -> None
 def test_a_table_may_have_numbers_only_or_categories_only(estimator: Estimator, only: str) -> None:
     features, target = customers()
     schema = Schema(columns={only: SCHEMA.columns[only]})
-    fitted = model.fit(model.build(settings(estimator), schema), features[[only]], target)
+    fitted = model.fit(built(estimator, schema), features[[only]], target)
     assert model.probability(fitted, features[[only]]).shape == (300,)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_two_trainings_answer_with_the_same_bits(estimator: Estimator) -> None:
     features, target = customers()
-    again = model.fit(model.build(settings(estimator), SCHEMA), features, target)
+    again = model.fit(built(estimator), features, target)
     first = model.probability(trained(estimator), features)
     assert (model.probability(again, features) == first).all()
 
 
-def test_two_cross_validations_answer_with_the_same_bits() -> None:
+@cache
+def calibrated(estimator: Estimator, calibration: str) -> Any:
     features, target = customers()
-    pipeline = model.build(settings("random_forest"), SCHEMA)
-    one, two, other = (
-        model.out_of_fold_probabilities(pipeline, features, target, seed) for seed in (1, 1, 2)
-    )
-    assert (one == two).all()
-    assert (one != other).any()
+    pipeline = built(estimator)
+    folds = model.folds(target, seed=0)
+    return model.fit(model.classifier(pipeline, 0.4, calibration, folds), features, target)
+
+
+@pytest.mark.parametrize("calibration", ["none", "sigmoid", "isotonic"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_served_model_answers_as_the_fitted_one(estimator: Estimator, calibration: str) -> None:
+    features, _ = customers()
+    fitted = calibrated(estimator, calibration)
+    described = model.describe(fitted, features, SCHEMA, DATA)
+    loaded = scorer.load(skops.io.dumps(fitted), described.model_dump_json().encode())
+    rows: list[dict[str, Value]] = [
+        {"tenure": 3.0, "minutes": None, "region": "NA"},
+        {"tenure": 30.0, "minutes": 4.5, "region": "Mars"},
+        {"tenure": 59.0, "minutes": 49.0, "region": None},
+    ]
+    wanted = model.probability(fitted, model.frame(rows, SCHEMA))
+    assert loaded.score(rows) == pytest.approx(wanted, abs=1e-6)
+    assert len(set(loaded.score(rows))) > 1
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_model_comes_back_from_skops_with_trusted_types_only(estimator: Estimator) -> None:
+def test_calibrations_answer_differently_and_in_the_same_order(estimator: Estimator) -> None:
     features, _ = customers()
-    fitted = trained(estimator)
-    loaded = skops.io.loads(skops.io.dumps(fitted), trusted=list(model.TRUSTED_TYPES))
-    assert (model.probability(loaded, features) == model.probability(fitted, features)).all()
-    assert (loaded.predict(features) == fitted.predict(features)).all()
+    plain = model.probability(calibrated(estimator, "none"), features)
+    for calibration in ("sigmoid", "isotonic"):
+        other = model.probability(calibrated(estimator, calibration), features)
+        assert np.abs(other - plain).max() > 0.001
+        assert (np.diff(other[np.argsort(plain, kind="stable")]) >= -1e-12).all()
 
 
-def test_the_trusted_types_hold_nothing_that_runs_code() -> None:
-    # Each of these is data: a dtype and two kinds of trees. A longer list needs a reason.
+def test_the_trusted_types_hold_nothing_that_runs_other_code() -> None:
+    # Data: a dtype, two kinds of trees, folds by their numbers, calibrations by theirs. A longer
+    # list needs a reason.
     assert set(model.TRUSTED_TYPES) == {
         "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.model_selection._split.StratifiedKFold",
         "sklearn.tree._tree.Tree",
     }
+
+
+@pytest.mark.parametrize("function", [os.system, eval, Path.touch, print, subprocess.run])
+def test_a_partial_of_another_function_is_refused(function: Callable[..., Any]) -> None:
+    content = skops.io.dumps(FunctionTransformer(partial(function, "x")))
+    with pytest.raises(UntrustedTypesFoundException):
+        skops.io.loads(content, trusted=list(model.TRUSTED_TYPES))
 
 
 def test_the_threshold_decides_the_prediction() -> None:
@@ -203,39 +288,13 @@ def test_the_threshold_decides_the_prediction() -> None:
 # The threshold
 
 
-def test_a_probability_out_of_fold_knows_nothing_of_its_own_row() -> None:
-    # Labels without any pattern: a forest that has seen a row knows it, one that has not cannot.
-    features, _ = customers()
-    target = pd.Series(np.random.default_rng(3).integers(0, 2, len(features)))
-    pipeline = model.build(
-        settings("random_forest").model_copy(
-            update={"random_forest": RandomForest(n_estimators=30, min_samples_leaf=1)}
-        ),
-        SCHEMA,
-    )
-    unseen = model.out_of_fold_probabilities(pipeline, features, target, seed=0)
-    seen = model.probability(model.fit(pipeline, features, target), features)
-    assert ((seen >= 0.5) == target).mean() > 0.95
-    assert ((unseen >= 0.5) == target).mean() < 0.62
-
-
-def test_every_row_gets_a_probability_out_of_fold() -> None:
-    features, target = customers()
-    pipeline = model.build(settings("logistic_regression"), SCHEMA)
-    unseen = model.out_of_fold_probabilities(pipeline, features, target, seed=0)
-    assert unseen.shape == (300,)
-    assert ((unseen > 0) & (unseen < 1)).all()
-    assert f1_score(target, unseen >= model.best_f1_threshold(target.to_numpy(), unseen)) > 0.5
-
-
 def test_two_rows_of_a_class_are_enough_and_one_is_not() -> None:
-    features, _ = customers(40)
-    pipeline = model.build(settings("logistic_regression"), SCHEMA)
     target = pd.Series([1, 1] + [0] * 38)
-    assert model.out_of_fold_probabilities(pipeline, features, target, seed=0).shape == (40,)
-    target[0] = 0
+    assert model.folds(target, seed=0).get_n_splits() == 2
     with pytest.raises(TrainingError, match="has 1 row of one class"):
-        model.out_of_fold_probabilities(pipeline, features, target, seed=0)
+        model.folds(target[1:], seed=0)
+    with pytest.raises(TrainingError, match="one class only"):
+        model.folds(target[2:], seed=0)
 
 
 def slow_best_f1(target: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
@@ -267,7 +326,9 @@ def test_rounding_the_threshold_loses_no_group_of_equal_probabilities(common: fl
 
 def test_a_training_that_does_not_converge_says_what_to_raise() -> None:
     features, target = customers()
-    pipeline = model.build(settings("logistic_regression", max_iter=1), SCHEMA)
+    pipeline = model.build(
+        settings("logistic_regression", max_iter=1), "logistic_regression", SCHEMA
+    )
     with pytest.raises(TrainingError, match=r"Raise train\.<model>\.max_iter in params\.yaml"):
         model.fit(pipeline, features, target)
 

@@ -59,7 +59,8 @@ def test_the_run_holds_parameters_metrics_and_artifacts(trained: Project) -> Non
     assert [file["path"] for file in exported["files"]] == [f"exported_models/{MODEL}_v1.joblib"]
     drawn = talk.mlflow.get("artifacts/list", run_id=newest.run_id, path="plots")
     assert {Path(file["path"]).stem for file in drawn["files"]} == {
-        *("roc", "precision_recall", "calibration", "confusion", "threshold", "importance")
+        *("roc", "precision_recall", "calibration", "confusion", "threshold", "importance"),
+        *("gain", "lift", "cost", "segments"),
     }
 
 

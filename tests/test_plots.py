@@ -5,13 +5,29 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
 
-from churn import plots
+from churn import metrics, plots, segments
+from churn.column import Column
+from churn.metrics import Costs
+from churn.plots import Marks
+from churn.schema import Schema
+from churn.segments import Segment
+from churn.settings import Evaluate, read_params
 
 Evaluated = tuple[Any, pd.DataFrame, NDArray[np.int64], NDArray[np.float64]]
 
-NAMES = {"roc", "precision_recall", "calibration", "confusion", "threshold", "importance"}
+NAMES = {
+    *("roc", "precision_recall", "calibration", "confusion", "threshold"),
+    *("gain", "lift", "cost", "segments", "importance"),
+}
+COSTS = Costs(false_negative=4, false_positive=1)
+PARAMS = read_params().model_copy(
+    update={"evaluate": Evaluate(gate_f1=0, cost_false_negative=4, cost_false_positive=1)}
+)
+MARKS = Marks(threshold=0.3, cost_threshold=0.2, roc_auc=0.8)
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +36,21 @@ def evaluated() -> Evaluated:
     rng = np.random.default_rng(0)
     features = pd.DataFrame({"noise": rng.normal(size=2000), "telling": rng.normal(size=2000)})
     target = (features["telling"] + rng.normal(size=2000) > 0.8).to_numpy().astype(np.int64)
-    fitted = LogisticRegression().fit(features, target)
+    fitted = FixedThresholdClassifier(LogisticRegression(), threshold=0.3).fit(features, target)
     return fitted, features, target, fitted.predict_proba(features)[:, 1]
 
 
 @pytest.fixture(scope="module")
-def drawn(evaluated: Evaluated) -> dict[str, pd.DataFrame]:
-    return plots.tables(*evaluated, 0.3, 1)
+def groups(evaluated: Evaluated) -> list[Segment]:
+    _, features, target, probabilities = evaluated
+    number = Column(type="number")
+    schema = Schema(columns={"noise": number, "telling": number})
+    return segments.evaluate(["noise"], schema, features, target, probabilities, 0.3, 1)
+
+
+@pytest.fixture(scope="module")
+def drawn(evaluated: Evaluated, groups: list[Segment]) -> dict[str, pd.DataFrame]:
+    return plots.tables(PARAMS, *evaluated, groups)
 
 
 def test_there_is_a_table_for_each_plot(drawn: dict[str, pd.DataFrame]) -> None:
@@ -81,6 +105,43 @@ def test_a_calibrated_model_is_drawn_near_the_diagonal(drawn: dict[str, pd.DataF
     assert (calibration["predicted"] - calibration["observed"]).abs().max() < 0.1
 
 
+def test_gain_grows_from_nobody_to_everybody_above_the_diagonal(
+    drawn: dict[str, pd.DataFrame],
+) -> None:
+    gain = drawn["gain"]
+    assert gain.iloc[0].tolist() == [0, 0]
+    assert gain.iloc[-1].tolist() == [1, 1]
+    assert (gain["gain"] >= gain["share_called"] - 1e-12).all()
+    assert gain["gain"].is_monotonic_increasing
+
+
+def test_the_lift_of_the_deciles_adds_up_to_ten(drawn: dict[str, pd.DataFrame]) -> None:
+    assert drawn["lift"]["decile"].tolist() == list(range(1, 11))
+    assert drawn["lift"]["lift"].sum() == pytest.approx(10)
+    assert drawn["lift"]["lift"].iloc[0] > 2
+
+
+def test_costs_go_from_calling_everybody_to_calling_nobody(
+    evaluated: Evaluated, drawn: dict[str, pd.DataFrame]
+) -> None:
+    _, _, target, probabilities = evaluated
+    costs = metrics.cost(target, probabilities, 0.3, COSTS)
+    table = drawn["cost"].set_index("threshold")["cost_per_customer"]
+    assert table.loc[0.0] == pytest.approx(costs["cost_per_customer_everybody"])
+    assert table.loc[1.0] == pytest.approx(costs["cost_per_customer_nobody"])
+    assert table.loc[0.2] == pytest.approx(costs["cost_per_customer"])
+
+
+def test_a_segment_is_drawn_with_its_interval(
+    drawn: dict[str, pd.DataFrame], groups: list[Segment]
+) -> None:
+    table = drawn["segments"]
+    assert table["segment"].tolist() == [segment.name for segment in groups]
+    assert (table["low"] < table["roc_auc"]).all()
+    assert (table["roc_auc"] < table["high"]).all()
+    assert table["rows"].sum() == 2000
+
+
 def test_the_feature_that_tells_is_the_important_one(drawn: dict[str, pd.DataFrame]) -> None:
     importance = drawn["importance"].set_index("feature")
     assert importance.index.tolist() == ["telling", "noise"]
@@ -89,13 +150,31 @@ def test_the_feature_that_tells_is_the_important_one(drawn: dict[str, pd.DataFra
     assert abs(noise) < 0.02
 
 
+def test_the_importance_is_that_of_scikit_learn(
+    evaluated: Evaluated, drawn: dict[str, pd.DataFrame]
+) -> None:
+    fitted, features, target, _ = evaluated
+    found = permutation_importance(fitted, features, target, scoring="roc_auc", n_repeats=20)
+    for name, mean in zip(features.columns, found.importances_mean, strict=True):
+        row = drawn["importance"].set_index("feature").loc[name]
+        assert row["roc_auc_drop"] == pytest.approx(mean, abs=0.02)
+
+
+def test_the_importance_is_the_same_however_many_rows_are_answered_at_once(
+    evaluated: Evaluated, drawn: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "_ROWS_AT_ONCE", 1)
+    one_by_one = plots.tables(PARAMS, *evaluated, [])["importance"]
+    pd.testing.assert_frame_equal(one_by_one, drawn["importance"])
+
+
 def test_a_curve_of_many_points_is_thinned_and_keeps_its_ends(evaluated: Evaluated) -> None:
     rng = np.random.default_rng(0)
     target = rng.integers(0, 2, 20_000)
     probabilities = rng.random(20_000)
     fitted, features, _, _ = evaluated
     many = pd.concat([features] * 10, ignore_index=True)
-    drawn = plots.tables(fitted, many, target, probabilities, 0.5, 1)
+    drawn = plots.tables(PARAMS, fitted, many, target, probabilities, [])
     for name in ("roc", "precision_recall", "threshold"):
         assert len(drawn[name]) <= 500
     assert drawn["roc"].iloc[0].tolist() == [0, 0]
@@ -104,23 +183,45 @@ def test_a_curve_of_many_points_is_thinned_and_keeps_its_ends(evaluated: Evaluat
 
 
 def test_the_tables_are_the_same_each_time(
-    evaluated: Evaluated, drawn: dict[str, pd.DataFrame]
+    evaluated: Evaluated, groups: list[Segment], drawn: dict[str, pd.DataFrame]
 ) -> None:
-    again = plots.tables(*evaluated, 0.3, 1)
+    again = plots.tables(PARAMS, *evaluated, groups)
     for name, table in drawn.items():
         pd.testing.assert_frame_equal(table, again[name], check_exact=True)
 
 
 def test_a_model_with_one_answer_for_all_can_be_drawn(evaluated: Evaluated, tmp_path: Path) -> None:
     fitted, features, target, _ = evaluated
-    drawn = plots.tables(fitted, features, target, np.full(len(target), 0.25), 0.5, 1)
-    assert len(plots.write(drawn, 0.5, tmp_path)) == 6
+    one = np.full(len(target), 0.25)
+    drawn = plots.tables(PARAMS, fitted, features, target, one, [])
+    assert {image.stem for image in plots.write(drawn, MARKS, tmp_path)} == NAMES - {"segments"}
+
+
+def test_without_segments_there_is_a_table_for_dvc_and_no_image(
+    drawn: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    assert plots.write({"segments": drawn["segments"].iloc[:0]}, MARKS, tmp_path) == []
+    header = (tmp_path / "segments.csv").read_text()
+    assert header == "segment,roc_auc,low,high,rows\n"
+
+
+def test_names_of_columns_are_drawn_as_they_are(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    names = ["$x^{$", r"price $\nonsense$", "two\nlines", "顧客", "long " * 40]
+    table = pd.DataFrame({"feature": names, "roc_auc_drop": 0.1, "deviation": 0.01})
+    segments_table = pd.DataFrame(
+        {"segment": names, "roc_auc": 0.8, "low": 0.7, "high": 0.9, "rows": 3}
+    )
+    images = plots.write({"importance": table, "segments": segments_table}, MARKS, tmp_path)
+    assert [image.stem for image in images] == ["importance", "segments"]
+    assert not recwarn.list
 
 
 def test_each_plot_is_written_as_a_table_and_an_image(
     drawn: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
-    images = plots.write(drawn, 0.3, tmp_path)
+    images = plots.write(drawn, MARKS, tmp_path)
     assert {image.stem for image in images} == NAMES
     for name, table in drawn.items():
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -133,6 +234,6 @@ def test_the_images_are_the_same_each_time(drawn: dict[str, pd.DataFrame], tmp_p
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     only = {"roc": drawn["roc"]}
-    (one,) = plots.write(only, 0.3, tmp_path / "a")
-    (two,) = plots.write(only, 0.3, tmp_path / "b")
+    (one,) = plots.write(only, MARKS, tmp_path / "a")
+    (two,) = plots.write(only, MARKS, tmp_path / "b")
     assert one.read_bytes() == two.read_bytes()

@@ -5,8 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from churn.column import Column, Seen, Value
+from churn.errors import SettingsError
 from churn.schema import Example, ModelSchema, Schema, read_schema
-from churn.settings import SettingsError, validated
+from churn.settings import validated
 
 NUMBER = Column(type="number")
 INTEGER = Column(type="integer")

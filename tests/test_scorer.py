@@ -48,7 +48,7 @@ def version() -> tuple[Any, ModelSchema]:
     """A fitted classifier and its schema."""
     features = model.frame(ROWS, SCHEMA)
     target = (features["tenure"] < 5).astype("int64")
-    pipeline = model.with_threshold(model.build(TRAIN, SCHEMA), 0.5)
+    pipeline = model.classifier(model.build(TRAIN, "logistic_regression", SCHEMA), 0.5)
     fitted = model.fit(pipeline, features, target)
     data = Data(source="sample", target="churn", positive="1")
     return fitted, model.describe(fitted, features, SCHEMA, data)

@@ -1,16 +1,19 @@
+import difflib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from churn import paths
+from churn import paths, yamlfile
+from churn.errors import SettingsError
 from churn.schema import Schema
 from churn.settings import (
     Environment,
     Params,
-    SettingsError,
+    edit_params,
     read_environment,
     read_params,
-    read_yaml,
     validated,
 )
 
@@ -91,7 +94,7 @@ def test_the_positive_class_is_the_text_that_stands_there(text: str, tmp_path: P
 def test_yaml_words_in_a_list_stay_texts(tmp_path: Path) -> None:
     path = tmp_path / "schema.yaml"
     path.write_text("values: [NO, NA, Yes, ~, 1.10, 2026-01-01]\n")
-    assert read_yaml(path) == {"values": ["NO", "NA", "Yes", "~", "1.10", "2026-01-01"]}
+    assert yamlfile.read(path) == {"values": ["NO", "NA", "Yes", "~", "1.10", "2026-01-01"]}
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
@@ -257,3 +260,159 @@ def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as raised:
         read_environment({"MLFLOW_TRACKING_URI": "http://me:hunter2@127.0.0.1:5000"})
     assert "hunter2" not in str(raised.value)
+
+
+# Editing params.yaml
+
+
+COMMENTED = """\
+# What changes a model.
+data:
+  source: sample
+  target: churn        # the column to predict
+  positive: True       # as it stands
+  drop: ['notes', "x"] # neither
+  # The customer.
+  id:                  # never a feature
+
+split: {test_size: 0.20, salt: ""}
+train:
+  version: v1
+  seed: 042
+  model: auto   # best of three
+  logistic_regression: {C: 1.0, max_iter: 1000}
+  hist_gradient_boosting:
+    learning_rate: 0.05   # step
+    max_iter: 150
+    max_leaf_nodes: 15
+    min_samples_leaf: 20
+    l2_regularization: 0.0
+  random_forest: {n_estimators: 200, min_samples_leaf: 5, max_depth: 9}
+
+evaluate:
+  gate_f1: 0.55
+# The end.
+"""
+
+
+def edited(folder: Path, changes: dict[str, object], text: str = COMMENTED) -> list[str]:
+    """The lines that differ after the edit, as `- old` and `+ new`."""
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    edit_params(changes, path)
+    new = path.read_text(encoding="utf-8")
+    compared = difflib.ndiff(text.splitlines(), new.splitlines())
+    return [line for line in compared if line[0] in "+-"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "lines"),
+    [
+        (
+            "train.hist_gradient_boosting.learning_rate",
+            0.061,
+            ["-     learning_rate: 0.05   # step", "+     learning_rate: 0.061  # step"],
+        ),
+        (
+            "data.id",
+            "customerID",
+            [
+                "-   id:                  # never a feature",
+                "+   id: customerID       # never a feature",
+            ],
+        ),
+        (
+            "data.positive",
+            "Yes",
+            ["-   positive: True       # as it stands", "+   positive: Yes        # as it stands"],
+        ),
+        (
+            "data.drop",
+            ["a b", "NO", "c, d", "{e}"],
+            [
+                "-   drop: ['notes', \"x\"] # neither",
+                '+   drop: [a b, NO, "c, d", "{e}"] # neither',
+            ],
+        ),
+        (
+            "split.test_size",
+            0.3,
+            ['- split: {test_size: 0.20, salt: ""}', '+ split: {test_size: 0.3, salt: ""}'],
+        ),
+        (
+            "train.random_forest.max_depth",
+            7,
+            [
+                "-   random_forest: {n_estimators: 200, min_samples_leaf: 5, max_depth: 9}",
+                "+   random_forest: {n_estimators: 200, min_samples_leaf: 5, max_depth: 7}",
+            ],
+        ),
+        ("train.calibration", "none", ["+   calibration: none"]),
+        ("evaluate.segments", ["region"], ["+   segments: [region]"]),
+    ],
+)
+def test_an_edit_changes_its_value_and_no_other_character(
+    key: str, value: object, lines: list[str], tmp_path: Path
+) -> None:
+    assert sorted(edited(tmp_path, {key: value})) == sorted(lines)
+
+
+def test_several_values_are_set_at_once_and_none_is_written_as_nothing(tmp_path: Path) -> None:
+    changes: dict[str, object] = {"data.drop": None, "data.id": "no", "train.seed": 7}
+    edited(tmp_path, changes)
+    text = (tmp_path / "params.yaml").read_text()
+    assert "# neither\n  # The customer.\n" in text
+    params = read_params(tmp_path / "params.yaml")
+    assert (params.data.drop, params.data.id, params.train.seed) == ((), "no", 7)
+    edit_params({"data.id": None, "split.salt": None}, tmp_path / "params.yaml")
+    assert 'split: {test_size: 0.20, salt: ""}' in (tmp_path / "params.yaml").read_text()
+    assert "  id:                  # never a feature" in (tmp_path / "params.yaml").read_text()
+
+
+def test_a_value_that_stands_there_already_is_left_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(COMMENTED)
+    edit_params({"data.positive": "True", "data.drop": ["notes", "x"], "data.id": None}, path)
+    assert path.read_text() == COMMENTED
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("train.seed", "many", "train.seed = 'many': input should be a valid integer"),
+        ("train.sede", 1, "train.sede is not a known key (did you mean seed?)"),
+        ("nowhere.seed", 1, "has no section nowhere"),
+        ("data.id.deeper", 1, "has no section data.id"),
+    ],
+)
+def test_an_edit_that_would_be_refused_when_read_leaves_the_file(
+    key: str, value: object, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        edited(tmp_path, {"split.test_size": 0.3, key: value})
+    assert said in str(caught.value)
+    assert (tmp_path / "params.yaml").read_text() == COMMENTED
+
+
+SINGLE_LINE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+@given(name=SINGLE_LINE, names=st.lists(SINGLE_LINE, max_size=3))
+def test_any_text_comes_back_as_it_was_and_no_other_value_changes(
+    name: str, names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "edited.yaml"
+    path.write_text(COMMENTED, encoding="utf-8")
+    wanted = yamlfile.read(path)
+    text = yamlfile.edited(path, {"data.target": name, "data.drop": names})
+    path.write_text(text, encoding="utf-8", newline="\n")
+    wanted["data"] |= {"target": name, "drop": names}
+    assert yamlfile.read(path) == wanted
+
+
+def test_the_projects_own_params_can_be_edited(tmp_path: Path) -> None:
+    text = paths.PARAMS.read_text()
+    changes: dict[str, object] = {"data.drop": ["a"], "data.id": "customer", "train.model": "auto"}
+    lines = edited(tmp_path, changes, text)
+    assert len([line for line in lines if line[0] == "+"]) <= 3
+    assert read_params(tmp_path / "params.yaml").data.id == "customer"

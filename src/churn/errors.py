@@ -21,3 +21,7 @@ class Unreachable(UserError):
     """The MLflow server does not answer, or something else answers in its place."""
 
     exit_code = 3
+
+
+class SettingsError(UserError):
+    """A setting that is missing, misspelt or not allowed."""

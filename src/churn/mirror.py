@@ -8,6 +8,9 @@ from churn.registry import EXPERIMENT, MODEL, PRODUCTION, Registry, Tag, Version
 _METADATA = paths.REGISTRY / "metadata.json"
 _CURRENT = paths.REGISTRY / "current_model.txt"
 
+# The run in MLflow has a hundred more: intervals, deciles, segments.
+_SCORES = ("f1", "accuracy", "precision", "recall", "roc_auc", "log_loss", "brier")
+
 
 def write(registry: Registry) -> None:
     """Rewrite registry/metadata.json and registry/current_model.txt from MLflow, each at once."""
@@ -45,7 +48,9 @@ def _metrics_by_run(registry: Registry) -> dict[str, dict[str, float]]:
     )
     return {
         run["info"]["run_id"]: {
-            metric["key"]: metric["value"] for metric in run["data"].get("metrics", [])
+            metric["key"]: metric["value"]
+            for metric in run["data"].get("metrics", [])
+            if metric["key"] in _SCORES
         }
         for run in runs
     }

@@ -12,6 +12,7 @@ MODEL = ROOT / "models" / "model.joblib"
 TRAINING = ROOT / "models" / "training.json"
 METRICS = ROOT / "reports" / "metrics.json"
 PLOTS = ROOT / "reports" / "plots"
+MODEL_CARD = ROOT / "reports" / "model_card.html"
 REGISTRY = ROOT / "registry"
 MLFLOW = ROOT / "mlflow"
 

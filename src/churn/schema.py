@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from churn import paths
+from churn import paths, yamlfile
 from churn.column import NUMBERS, Column, Value
-from churn.settings import read_yaml, validated
+from churn.settings import validated
 
 SPLIT = "_split"
 """The column of data/processed.csv that holds `train` or `test`."""
@@ -157,4 +157,4 @@ class ModelSchema(Schema):
 
 def read_schema() -> Schema:
     """data/schema.yaml, checked. Raises SettingsError naming each key that is wrong."""
-    return validated(Schema, read_yaml(paths.SCHEMA), paths.shown(paths.SCHEMA))
+    return validated(Schema, yamlfile.read(paths.SCHEMA), paths.shown(paths.SCHEMA))

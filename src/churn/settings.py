@@ -6,20 +6,23 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from churn import paths
-from churn.errors import UserError
+from churn import files, paths, yamlfile
+from churn.errors import SettingsError
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class SettingsError(UserError):
-    """A setting that is missing, misspelt or not allowed."""
 
 
 class Section(BaseModel):
@@ -34,6 +37,10 @@ def _none_if_empty(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return [] if value in ("", "null", "~") else value
+
+
+def _mapped(value: Any) -> Any:
+    return {} if value in ("", "null", "~") else value
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -53,23 +60,32 @@ class Split(Section):
     salt: str = ""
 
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Leaves = Annotated[int, Field(ge=2)]
+CountOrNone = Annotated[Count | None, BeforeValidator(_none_if_empty)]
+
+
 class LogisticRegression(Section):
-    C: float = Field(gt=0, allow_inf_nan=False)
-    max_iter: int = Field(ge=1)
+    C: Positive
+    max_iter: Count
 
 
 class HistGradientBoosting(Section):
-    learning_rate: float = Field(gt=0, le=1)
-    max_iter: int = Field(ge=1)
-    max_leaf_nodes: int = Field(ge=2)
-    min_samples_leaf: int = Field(ge=1)
-    l2_regularization: float = Field(ge=0, allow_inf_nan=False)
+    learning_rate: Share
+    max_iter: Count
+    max_leaf_nodes: Leaves
+    min_samples_leaf: Count
+    l2_regularization: NotNegative
+    max_features: Share = 1.0
 
 
 class RandomForest(Section):
-    n_estimators: int = Field(ge=1)
-    min_samples_leaf: int = Field(ge=1)
-    max_depth: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)] = None
+    n_estimators: Count
+    min_samples_leaf: Count
+    max_depth: CountOrNone = None
 
 
 ESTIMATORS = ("logistic_regression", "hist_gradient_boosting", "random_forest")
@@ -93,12 +109,109 @@ class Train(Section):
         section: Section = getattr(self, estimator)
         return section.model_dump()
 
+    def with_hyperparameters(self, estimator: str, values: Mapping[str, Any]) -> "Train":
+        """A copy in which these parameters of the estimator have these valid values."""
+        section: Section = getattr(self, estimator)
+        return self.model_copy(update={estimator: section.model_copy(update=dict(values))})
+
+    @property
+    def estimators(self) -> tuple[str, ...]:
+        """The estimators that `model` asks for, the simpler one first."""
+        return ESTIMATORS if self.model == AUTO else (self.model,)
+
+
+Allowed = TypeVar("Allowed")
+
+
+class Space(Section, Generic[Allowed]):
+    """What tuning may set one parameter to: anything from `low` to `high`, both included, evenly
+    spread over the orders of magnitude if `log`; or one of `values`."""
+
+    low: Allowed | None = None
+    high: Allowed | None = None
+    log: bool = False
+    values: tuple[Allowed, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_mapping(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("write {low: …, high: …} or {values: […]}")
+        return value
+
+    @model_validator(mode="after")
+    def _is_a_space(self) -> "Space[Allowed]":
+        low: Any = self.low
+        high: Any = self.high
+        if bool(self.values) == (low is not None or high is not None):
+            raise ValueError("give either `low` and `high` or `values`")
+        if self.values:
+            if self.log:
+                raise ValueError("`log` goes with `low` and `high`, not with `values`")
+            return self
+        if low is None or high is None or low >= high:
+            raise ValueError(f"`low` must be below `high`, and they are {low} and {high}")
+        if self.log and low <= 0:
+            raise ValueError("with `log` the `low` must be above 0")
+        return self
+
+
+class LogisticRegressionSpace(Section):
+    C: Space[Positive] | None = None
+    max_iter: Space[Count] | None = None
+
+
+class HistGradientBoostingSpace(Section):
+    learning_rate: Space[Share] | None = None
+    max_iter: Space[Count] | None = None
+    max_leaf_nodes: Space[Leaves] | None = None
+    min_samples_leaf: Space[Count] | None = None
+    l2_regularization: Space[NotNegative] | None = None
+    max_features: Space[Share] | None = None
+
+
+class RandomForestSpace(Section):
+    n_estimators: Space[Count] | None = None
+    min_samples_leaf: Space[Count] | None = None
+    max_depth: Space[CountOrNone] | None = None
+
+
+class Tune(Section):
+    """What `python src/tune.py` searches."""
+
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 20
+    logistic_regression: Annotated[LogisticRegressionSpace, BeforeValidator(_mapped)] = (
+        LogisticRegressionSpace()
+    )
+    hist_gradient_boosting: Annotated[HistGradientBoostingSpace, BeforeValidator(_mapped)] = (
+        HistGradientBoostingSpace()
+    )
+    random_forest: Annotated[RandomForestSpace, BeforeValidator(_mapped)] = RandomForestSpace()
+
+    def spaces(self, estimator: str) -> dict[str, Space[Any]]:
+        """The declared spaces of the estimator's parameters, by their names."""
+        declared: Section = getattr(self, estimator)
+        return {name: space for name, space in declared if space is not None}
+
 
 class Evaluate(Section):
     gate_f1: float = Field(ge=0, le=1)
-    cost_false_negative: float = Field(1.0, ge=0, allow_inf_nan=False)
-    cost_false_positive: float = Field(1.0, ge=0, allow_inf_nan=False)
+    cost_false_negative: NotNegative = 1.0
+    cost_false_positive: NotNegative = 1.0
     segments: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
+
+    @model_validator(mode="after")
+    def _a_mistake_costs_something(self) -> "Evaluate":
+        if self.cost_false_negative == self.cost_false_positive == 0:
+            raise ValueError("one of cost_false_negative and cost_false_positive must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_differ(self) -> "Evaluate":
+        for name in self.segments:
+            if self.segments.count(name) > 1:
+                raise ValueError(f"segments names {name!r} more than once")
+        return self
 
 
 class Params(Section):
@@ -107,6 +220,7 @@ class Params(Section):
     data: Data
     split: Split
     train: Train
+    tune: Tune = Tune()
     evaluate: Evaluate
 
 
@@ -115,25 +229,19 @@ def read_params(path: Path = paths.PARAMS) -> Params:
 
     Raises SettingsError, naming each key that is wrong, its value and what is allowed.
     """
-    return validated(Params, read_yaml(path), paths.shown(path))
+    return validated(Params, yamlfile.read(path), paths.shown(path))
 
 
-def read_yaml(path: Path) -> Any:
-    """The file's content with every scalar as the text that stands there.
+def edit_params(changes: Mapping[str, object], path: Path = paths.PARAMS) -> None:
+    """Set values in params.yaml by dotted keys, such as {"data.id": None, "train.seed": 7}, and
+    keep everything else of the file, its comments too.
 
-    YAML 1.1 turns an unquoted Yes or NO into a boolean, 012 into ten and NA-like words into what
-    a library pleases. Here the models that take the values give them their types.
+    The file is replaced at once, and only if the result is valid: raises SettingsError as
+    read_params does, and where a section is missing.
     """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
-    except FileNotFoundError:
-        raise SettingsError(
-            f"{paths.shown(path)} is missing; `git checkout {paths.shown(path)}` brings it back"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{paths.shown(path)} is not UTF-8: {error.reason}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{paths.shown(path)} is not valid YAML: {error}") from None
+    text = yamlfile.edited(path, changes)
+    validated(Params, yamlfile.parsed(text, path), paths.shown(path))
+    files.write_text(path, text)
 
 
 def validated(model: type[Model], values: Any, where: str) -> Model:

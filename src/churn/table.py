@@ -125,11 +125,19 @@ def check_columns(names: list[str], schema: Schema, data: Data) -> list[Problem]
 def clean_features(raw: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, list[Problem]]:
     """The features of `raw`, cleaned: Float64 and String, null where missing; and all that does
     not fit the schema. A column that the table lacks is all null."""
+    there = {name: column for name, column in schema.used.items() if name in raw.columns}
+    # In one go, so that the columns share the cores.
+    plain = raw.select(
+        _plain_number(name, column, schema.missing_values).alias(name)
+        for name, column in there.items()
+        if _may_be_plain(column)
+    )
     clean = []
     problems: list[Problem] = []
     for name, column in schema.used.items():
-        if name in raw.columns:
-            values, found = _clean_column(raw[name], column, schema)
+        if name in there:
+            sure = plain[name] if name in plain.columns else None
+            values, found = _clean_column(raw[name], sure, column, schema)
             problems += found
         else:
             values = pl.repeat(None, raw.height, dtype=_dtype(column), eager=True)
@@ -142,15 +150,17 @@ def _dtype(column: Column) -> pl.DataType:
 
 
 def _clean_column(
-    texts: pl.Series, column: Column, schema: Schema
+    texts: pl.Series, plain: pl.Series | None, column: Column, schema: Schema
 ) -> tuple[pl.Series, list[Problem]]:
     """Clean each different text once, by the same function that cleans a value of a request, but
-    for plain numbers, which are millions."""
-    values = _plain_numbers(texts, column, schema.missing_values)
-    rest = texts.filter(values.is_null()).unique(maintain_order=True).to_list()
+    for `plain` numbers, of which there may be millions."""
+    values = pl.repeat(None, len(texts), dtype=_dtype(column), eager=True)
+    if plain is not None:
+        values = plain
+    rest = texts.filter(values.is_null()) if values.null_count() else texts.clear()
     cleaned: dict[str, Value] = {}
     bad: dict[str, list[tuple[str, str]]] = {}
-    for text in rest:
+    for text in rest.unique(maintain_order=True).to_list():
         try:
             cleaned[text] = column.clean(text, schema.missing_values)
         except BadValue as error:
@@ -159,42 +169,48 @@ def _clean_column(
         if column.unlisted(cleaned[text]):
             said = f"{cleaned[text]!r} is not among its values in the schema"
             bad.setdefault("categories", []).append((text, said))
-    if rest:
-        known = list(cleaned.values())
-        looked_up = texts.replace_strict(rest, known, default=None, return_dtype=_dtype(column))
-        values = looked_up if values.null_count() == len(values) else values.fill_null(looked_up)
+    if any(text != value for text, value in cleaned.items()):
+        looked_up = texts.replace_strict(
+            list(cleaned), list(cleaned.values()), default=None, return_dtype=_dtype(column)
+        )
+        values = looked_up if plain is None else plain.fill_null(looked_up)
+    elif cleaned:
+        values = texts  # each is its own clean value
     problems = [
         problem for check, found in bad.items() for problem in _problems(texts, check, found)
     ]
     return values, problems + _check_missing_rate(texts.name, values, column, schema.tolerance)
 
 
-def _plain_numbers(texts: pl.Series, column: Column, missing_values: tuple[str, ...]) -> pl.Series:
+def _may_be_plain(column: Column) -> bool:
+    return column.type in NUMBERS and not column.thousands and not column.unit
+
+
+def _plain_number(name: str, column: Column, missing_values: tuple[str, ...]) -> pl.Expr:
     """The numbers of the texts that are surely what Column.clean() makes of them, else null.
 
     Polars reads every text that stands for a finite number as Python does (a test compares them);
     what it does not read, or what is not allowed, is for Column.clean() to say.
     """
-    if column.type not in NUMBERS or column.thousands or column.unit:
-        return pl.repeat(None, len(texts), dtype=_dtype(column), eager=True)
-    number = pl.col("text")
+    text = pl.col(name)
+    number = text
     if column.decimal != ".":
-        pointless = ~number.str.contains(".", literal=True)
-        number = pl.when(pointless).then(number.str.replace(column.decimal, ".", literal=True))
+        pointless = ~text.str.contains(".", literal=True)
+        number = pl.when(pointless).then(text.str.replace(column.decimal, ".", literal=True))
     number = number.cast(pl.Float64, strict=False)
     sure = number.is_finite()
     if numbers := column.missing_numbers:
         sure &= ~number.is_in(sorted(numbers))
-    if missing := [text for text in (*missing_values, *column.missing_values) if text]:
-        sure &= ~pl.col("text").is_in(missing)
+    if missing := [word for word in (*missing_values, *column.missing_values) if word]:
+        sure &= ~text.is_in(missing)
     if column.type == "integer":
         sure &= (number == number.round()) & (number.abs() <= LARGEST_INTEGER)
     if column.min is not None:
         sure &= number >= column.min
     if column.max is not None:
         sure &= number <= column.max
-    number = pl.when(number == 0).then(0.0).otherwise(number)  # -0.0 becomes 0.0
-    return texts.to_frame("text").select(pl.when(sure).then(number)).to_series()
+    # -0.0 becomes 0.0
+    return pl.when(sure).then(pl.when(number == 0).then(0.0).otherwise(number))
 
 
 def _problems(texts: pl.Series, check: str, bad: list[tuple[str, str]]) -> list[Problem]:
@@ -251,8 +267,13 @@ def encode_target(
     """The target as 1 (the positive class) and 0 (the one other value there is), and what is wrong
     with it. Values are told apart without their case and the white space around them."""
     name = f"target {texts.name!r}"
-    stripped = texts.str.strip_chars()
-    folded, wanted = stripped.str.to_lowercase(), positive.strip().lower()
+    different = texts.unique().to_list()
+    stripped = texts
+    if any(text != text.strip() for text in different):
+        stripped = texts.str.strip_chars()
+    folded, wanted = stripped, positive.strip().lower()
+    if any(text != text.lower() for text in different):
+        folded = stripped.str.to_lowercase()
     encoded = (folded == wanted).cast(pl.Int64).alias(texts.name)
     absent = stripped.is_in(["", *missing_values]) & (folded != wanted)
     if absent.any():

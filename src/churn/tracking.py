@@ -24,40 +24,53 @@ from mlflow.types import ColSpec
 from mlflow.types import Schema as MlflowSchema
 
 import mlflow
-from churn import files, lineage, model, paths
+from churn import files, lineage, model, paths, runs
+from churn.choice import Choice
 from churn.errors import UserError
 from churn.registry import EXPERIMENT, MODEL, Registry, Tag, Version
+from churn.runs import Run
 from churn.schema import ModelSchema, Schema
 from churn.settings import Params
+
+CHOICE_REASON = "choice_reason"
+"""The tag of a training's run that says why its estimator was taken."""
 
 
 def log_training(
     registry: Registry,
     params: Params,
+    choice: Choice,
     fitted: Any,
     described: ModelSchema,
-    scores: dict[str, float],
     exported: Path,
 ) -> Version:
-    """One MLflow run with its model, and the version that points to it, with its lineage.
+    """One MLflow run with its model, and the version that points to it, with its lineage. Where
+    several candidates were compared, each is a run below it.
 
     Raises UserError where MLflow declines or stops answering; the run is then marked as failed.
     """
-    train = params.train
+    train, chosen = params.train, choice.chosen
     with _run(registry, train.version) as run, TemporaryDirectory() as folder:
         mlflow.log_params(
             {
                 "version": train.version,
                 "seed": train.seed,
                 "model": train.model,
-                **train.hyperparameters(train.model),
+                "choose_by": choice.by,
+                "estimator": chosen.estimator,
+                "calibration": chosen.calibration,
+                **chosen.hyperparameters,
                 "gate_f1": params.evaluate.gate_f1,
                 "test_size": params.split.test_size,
                 "split_salt": params.split.salt,
                 "threshold": described.threshold,
             }
         )
-        mlflow.log_metrics({f"cv_{name}": value for name, value in scores.items()})
+        mlflow.log_metrics(chosen.metrics)
+        if len(choice.compared) > 1:
+            parent = Run(run.info.run_id, run.info.experiment_id)
+            for each in choice.compared:
+                runs.record_child(registry, parent, each.estimator, each.params, each.metrics)
         named = Path(folder) / f"{MODEL}_{train.version}.joblib"
         shutil.copyfile(exported, named)
         mlflow.log_artifact(str(named), "exported_models")
@@ -68,9 +81,9 @@ def log_training(
             Tag.RAW_SHA256: files.sha256(paths.RAW),
             Tag.MODEL_SHA256: files.sha256(exported),
             Tag.TRAINING: train.version,
-            Tag.ESTIMATOR: train.model,
+            Tag.ESTIMATOR: chosen.estimator,
         }
-        mlflow.set_tags(tags)
+        mlflow.set_tags(tags | {CHOICE_REASON: choice.reason})
         return registry.register(run.info.run_id, logged.model_id, tags)
 
 

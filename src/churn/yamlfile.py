@@ -9,17 +9,14 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from churn import paths
-from churn.errors import UserError
+from churn.errors import SettingsError
 
 # What needs no quotes in any version of YAML, inside brackets too.
 _PLAIN = re.compile(r"[^\W_][\w.%/()+ -]*(?<! )")
-
-
-class YamlError(UserError):
-    """A YAML file that is missing or cannot be read."""
 
 
 def read(path: Path) -> Any:
@@ -36,29 +33,29 @@ def parsed(text: str, path: Path) -> Any:
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
     except yaml.YAMLError as error:
-        raise YamlError(f"{paths.shown(path)} is not valid YAML: {error}") from None
+        raise SettingsError(f"{paths.shown(path)} is not valid YAML: {error}") from None
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise YamlError(
+        raise SettingsError(
             f"{paths.shown(path)} is missing; `git checkout {paths.shown(path)}` brings it back"
         ) from None
     except UnicodeDecodeError as error:
-        raise YamlError(f"{paths.shown(path)} is not UTF-8: {error.reason}") from None
+        raise SettingsError(f"{paths.shown(path)} is not UTF-8: {error.reason}") from None
 
 
 def edited(path: Path, changes: Mapping[str, object]) -> str:
-    """The file's text with some values set, by dotted keys such as `data.id`; all else stays as it
-    is written. None is written as nothing, a list on one line.
+    """The file's text with some values set, by dotted keys such as `data.id`. Comments, order and
+    all other values stay; None is written as nothing, a list on one line.
 
-    Raises YamlError where a section is missing.
+    Raises SettingsError where a section is missing.
     """
     editor = _editor()
     text = _text(path)
-    parsed(text, path)
+    before = parsed(text, path)
     document = editor.load(text)
     for dotted, value in changes.items():
         *sections, last = dotted.split(".")
@@ -66,9 +63,10 @@ def edited(path: Path, changes: Mapping[str, object]) -> str:
         for section in sections:
             place = place.get(section) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise YamlError(f"{paths.shown(path)} has no section {'.'.join(sections)}")
+            raise SettingsError(f"{paths.shown(path)} has no section {'.'.join(sections)}")
         place[last] = written(value)
-    return _dumped(editor, document)
+    changed = _dumped(editor, document)
+    return changed if parsed(changed, path) != before else text
 
 
 def dumped(document: CommentedMap) -> str:
@@ -76,8 +74,17 @@ def dumped(document: CommentedMap) -> str:
     return _dumped(_editor(), document)
 
 
+class _Texts(VersionedResolver):
+    """Every scalar is the text that stands there: True stays True, and 0.20 stays 0.20."""
+
+    @property
+    def versioned_resolver(self) -> dict[str, Any]:
+        return {}
+
+
 def _editor() -> YAML:
     editor = YAML()
+    editor.Resolver = _Texts
     editor.preserve_quotes = True
     editor.width = 10_000  # what a person wrote on one line stays on it
     return editor
@@ -103,5 +110,7 @@ def written(value: object) -> Any:
             return sequence
         case dict():
             return CommentedMap({written(key): written(item) for key, item in value.items()})
+        case None:
+            return ""
         case _:
-            return value
+            return str(value)
