@@ -274,12 +274,17 @@ def _calibrated(method: str, values: Values, folds: list[Fold], target: Labels) 
 
 
 def _helpful(ways: dict[str, Probabilities], target: Labels, by: str) -> str:
-    """The calibration whose loss is smaller beyond its standard error, the simplest if several."""
+    """The calibration whose loss is smaller beyond its standard error, the simplest if several.
+
+    A sigmoid keeps the order of all rows in the one model that is trained in the end; isotonic
+    regression makes ties, which may cost ROC-AUC.
+    """
     best = "none"
     auc = roc_auc_score(target, ways["none"])
     for method in CALIBRATORS:
         worse, error = difference(target, ways[method], ways[best], by)
-        if worse < -error and auc - roc_auc_score(target, ways[method]) <= AUC_MARGIN:
+        lost = auc - roc_auc_score(target, ways[method]) if method == "isotonic" else 0.0
+        if worse < -error and lost <= AUC_MARGIN:
             best = method
     return best
 
