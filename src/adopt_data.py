@@ -125,7 +125,7 @@ def positive_class(texts: pl.Series, target: str, given: str | None) -> str:
     counts = stripped.group_by(pl.col(target).str.to_lowercase().alias("folded")).agg(
         pl.col(target).mode().first(), pl.len()
     )
-    counts = counts.filter(pl.col("folded") != "").sort("len", descending=True)
+    counts = counts.filter(pl.col("folded") != "").sort("len", target, descending=[True, False])
     values: list[str] = counts[target].to_list()
     shown = ", ".join(f"{v!r} ({rows:,} rows)" for _, v, rows in counts.head(5).iter_rows())
     if len(values) != 2:

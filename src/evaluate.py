@@ -48,7 +48,10 @@ def main() -> None:
     cli.parser(__doc__).parse_args()
     params = settings.read_params()
     schema = read_schema()
-    segments.check(params.evaluate.segments, schema)
+    kept, warnings = segments.known(params.evaluate.segments, schema)
+    for warning in warnings:
+        cli.warn(warning)
+    params = params.with_segments(kept)
     rows = table.read_processed(schema, params.data.target)
     train, test = (rows[rows[SPLIT] == name] for name in (split.TRAIN, split.TEST))
     features, target = test[schema.features], test[params.data.target].to_numpy()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from churn import metrics, segments
 from churn.column import Column, fold
 from churn.schema import Schema
-from churn.segments import MISSING, OTHERS, Segment, SegmentError
+from churn.segments import MISSING, OTHERS, Segment
 
 examples = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -236,11 +236,9 @@ def test_no_segments_are_no_metrics(
     assert segments.flat([]) == {}
 
 
-def test_a_column_that_is_no_feature_is_named_with_those_that_are() -> None:
-    segments.check(["plan", "months"], SCHEMA)
-    with pytest.raises(SegmentError) as caught:
-        segments.check(["plan", "mouths"], SCHEMA)
-    assert str(caught.value) == (
-        "params.yaml: evaluate.segments names 'mouths', which is not a feature"
-        " (features: plan, months)"
-    )
+def test_a_column_that_is_no_feature_is_left_out_with_a_warning() -> None:
+    assert segments.known(["plan", "months"], SCHEMA) == (("plan", "months"), [])
+    kept, (warning,) = segments.known(["plan", "mouths"], SCHEMA)
+    assert kept == ("plan",)
+    assert "evaluate.segments names 'mouths', which is not a feature" in warning
+    assert "(features: plan, months)" in warning

@@ -49,7 +49,7 @@ def evaluate(
     """Evaluate the answers to the test split's rows: `target` (0 or 1, both of them there) and
     `probabilities` (0 to 1) have shape (rows,), in the order of `features`.
 
-    Raises SegmentError where evaluate.segments names a column that is no feature.
+    evaluate.segments names features only (see segments.known).
     """
     names, seed = params.evaluate.segments, params.train.seed
     return Evaluation(

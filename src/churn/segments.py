@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from churn import metrics
 from churn.column import Column, fold
-from churn.errors import UserError
 from churn.metrics import Intervals, Labels, Probabilities
 from churn.schema import Schema
 
@@ -28,10 +27,6 @@ _LONGEST = 100
 _QUARTILES = (0.25, 0.5, 0.75)
 _MEASURED = ("f1", "precision", "recall", "roc_auc")
 _WITH_INTERVAL = ("f1", "roc_auc")
-
-
-class SegmentError(UserError):
-    """evaluate.segments names a column that cannot be split."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +56,19 @@ class Segment:
         return self.positives / self.rows
 
 
-def check(names: Iterable[str], schema: Schema) -> None:
-    """Raise SegmentError for a name that is no feature of the schema."""
-    for name in names:
-        if name not in schema.used:
-            raise SegmentError(
-                f"params.yaml: evaluate.segments names {name!r}, which is not a feature"
-                f" (features: {', '.join(schema.features)})"
-            )
+def known(names: Iterable[str], schema: Schema) -> tuple[tuple[str, ...], list[str]]:
+    """The names that are features, and a warning for each one that is not.
+
+    A column that has left the table is no reason to stop a pipeline that has trained already.
+    """
+    names = tuple(names)
+    warnings = [
+        f"params.yaml: evaluate.segments names {name!r}, which is not a feature and is left out"
+        f" (features: {', '.join(schema.features)})"
+        for name in names
+        if name not in schema.used
+    ]
+    return tuple(name for name in names if name in schema.used), warnings
 
 
 def evaluate(

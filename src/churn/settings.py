@@ -223,6 +223,11 @@ class Params(Section):
     tune: Tune = Tune()
     evaluate: Evaluate
 
+    def with_segments(self, names: tuple[str, ...]) -> "Params":
+        """These parameters with other evaluate.segments."""
+        evaluate = self.evaluate.model_copy(update={"segments": names})
+        return self.model_copy(update={"evaluate": evaluate})
+
 
 def read_params(path: Path = paths.PARAMS) -> Params:
     """Read and check params.yaml.
