@@ -40,7 +40,7 @@ def test_telco_from_the_raw_table_to_a_rollback(tmp_path: Path, serve: Serve) ->
     assert first.json()["warnings"] == []
     new = api.predict(**customer | {"tenure": 1})
     assert new.json()["probability"] > first.json()["probability"]
-    # The eleven customers without a first bill all stayed: that it is missing is known to the model.
+    # The eleven customers without a first bill all stayed, and the model knows a missing one.
     unbilled = api.predict(**customer | {"tenure": 0, "TotalCharges": None})
     assert unbilled.status_code == 200
     assert unbilled.json()["probability"] < first.json()["probability"]
