@@ -248,3 +248,18 @@ def test_a_table_without_a_feature_is_refused(project: Path) -> None:
     columns = {"n": range(500), "one": ["x"] * 500, "churn": ["Yes", "No"] * 250}
     table = write(project / "table.csv", columns)
     assert "is left as a feature" in refuses(project, str(table), "--target", "churn")
+
+
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real tables are not in {SHARED}")
+def test_real_tables(project: Path) -> None:
+    said = does(project, "adopt_data.py", str(SHARED / "telco.csv"), "--target", "churn")
+    assert "nothing suspicious was found" in said
+    assert params(project)["data"]["id"] == "customerID"
+    assert schema(project)["columns"]["TotalCharges"]["nullable"] == "yes"
+    said = does(project, "adopt_data.py", str(SHARED / "iranian.csv"), "--target", "churn")
+    assert "300 exact duplicate rows of 3,150" in said
+    assert params(project)["data"]["id"] == ""
+    assert len(schema(project)["columns"]) == 13

@@ -1,11 +1,42 @@
-"""tune.py as a user runs it: it writes better values, or says why it does not."""
+"""The choice among estimators as a user runs it: train.model auto, and the search of tune.py."""
+
+import json
+from typing import Any
 
 import yaml
 from conftest import registry_of
 from project import Project
 
-from churn.registry import EXPERIMENT
+from churn.registry import EXPERIMENT, Registry
 from churn.runs import PARENT
+from churn.settings import ESTIMATORS
+
+
+def children(registry: Registry, parent: str) -> list[dict[str, Any]]:
+    """The runs below another one."""
+    experiment = registry.experiment_id(EXPERIMENT)
+    runs = registry.mlflow.pages("runs/search", "runs", experiment_ids=[experiment])
+    tag = {"key": PARENT, "value": parent}
+    return [run for run in runs if tag in run["data"].get("tags", [])]
+
+
+def test_auto_compares_the_estimators_and_trains_the_best(project: Project) -> None:
+    project.edit("params.yaml", "model: logistic_regression", "model: auto")
+    said = project.do("dvc", "repro")
+    training = json.loads((project.root / "models/training.json").read_text())
+    compared = training["choice"]["compared"]
+    assert {each["estimator"] for each in compared} == set(ESTIMATORS)
+    assert compared[0]["estimator"] == training["choice"]["estimator"]
+    assert training["choice"]["reason"] in said
+
+    registry = registry_of(project)
+    newest = registry.versions()[0]
+    assert newest.run_id == training["run_id"]
+    assert newest.tags["estimator"] == training["choice"]["estimator"]
+    below = children(registry, newest.run_id)
+    assert {run["info"]["run_name"] for run in below} == set(ESTIMATORS)
+    for run in below:
+        assert {"cv_log_loss", "cv_roc_auc"} <= {each["key"] for each in run["data"]["metrics"]}
 
 
 def test_a_search_is_logged_and_better_values_are_written(project: Project) -> None:
@@ -25,13 +56,9 @@ def test_a_search_is_logged_and_better_values_are_written(project: Project) -> N
 
     registry = registry_of(project)
     experiment = registry.experiment_id(EXPERIMENT)
-    runs = list(registry.mlflow.pages("runs/search", "runs", experiment_ids=[experiment]))
+    runs = registry.mlflow.pages("runs/search", "runs", experiment_ids=[experiment])
     (search,) = (run for run in runs if run["info"]["run_name"] == "tune")
-    trials = [
-        run
-        for run in runs
-        if {"key": PARENT, "value": search["info"]["run_id"]} in run["data"].get("tags", [])
-    ]
+    trials = children(registry, search["info"]["run_id"])
     assert len(trials) == 4
     for trial in trials:
         assert trial["info"]["status"] == "FINISHED"
