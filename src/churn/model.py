@@ -99,7 +99,7 @@ def _for_trees(train: Train, schema: Schema) -> list[tuple[str, Any, list[str]]]
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=train.seed)
     rate = TargetEncoder(target_type="binary", cv=folds)
     return [
-        ("categorical", _one_hot(10, max_categories=30), schema.categorical),
+        ("categorical", _one_hot(10, max_categories=100), schema.categorical),
         ("rate", rate, schema.categorical),
     ]
 
