@@ -10,7 +10,6 @@ A version that fails its gate stays registered, is marked with the reason, and i
 """
 
 import json
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from churn import (
     model,
     paths,
     plots,
+    runs,
     segments,
     server,
     settings,
@@ -72,7 +72,7 @@ def main() -> None:
     page = card.Card(
         model=MODEL,
         version=registry.version(training["version"]),
-        run_url=run_url(registry, run["info"]),
+        run_url=registry.run_url(training["run_id"]),
         verdict=verdict,
         params=params,
         choice=training["choice"],
@@ -124,11 +124,6 @@ def find_run(registry: Registry, run_id: str) -> dict[str, Any]:
     return run
 
 
-def run_url(registry: Registry, info: dict[str, Any]) -> str:
-    """The run's page in MLflow."""
-    return f"{registry.mlflow.uri}/#/experiments/{info['experiment_id']}/runs/{info['run_id']}"
-
-
 def parameters(run: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
     """Those of the run's parameters that have these names: what training made of params.yaml, which
     gives gradient boosting only the most iterations it may take."""
@@ -140,11 +135,7 @@ def log_evaluation(
     registry: Registry, info: dict[str, Any], reported: dict[str, float], reports: list[Path]
 ) -> None:
     """Add the test metrics, the plots and the model card to the run that trained the model."""
-    now = time.time_ns() // 1_000_000
-    entries = [
-        {"key": name, "value": value, "timestamp": now, "step": 0}
-        for name, value in reported.items()
-    ]
+    entries = runs.metric_entries(reported)
     for start in range(0, len(entries), METRICS_AT_ONCE):
         some = entries[start : start + METRICS_AT_ONCE]
         registry.mlflow.post("runs/log-batch", run_id=info["run_id"], metrics=some)

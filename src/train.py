@@ -59,7 +59,7 @@ def main() -> None:
         f"{MODEL} version {version.number}: {chosen.estimator}, cross-validated F1"
         f" {chosen.scores['f1']:.3f} at threshold {chosen.threshold:g}, ROC-AUC"
         f" {chosen.scores['roc_auc']:.3f};"
-        f" {tracking.run_url(registry, version.run_id)}"
+        f" {registry.run_url(version.run_id)}"
     )
 
 

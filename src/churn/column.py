@@ -233,11 +233,13 @@ class Column(BaseModel):
         low, high = self.seen.min, self.seen.max
         if low is None or high is None or low <= value <= high:
             return None
-        shown, lowest, highest = (
-            f"{given:g}" if isinstance(given, float) else given
-            for given in map(self.given, (value, low, high))
-        )
+        shown, lowest, highest = map(self.shown, (value, low, high))
         return f"{shown} is outside the training range {lowest} to {highest}"
+
+    def shown(self, value: Value) -> str:
+        """A clean value as a person reads it: as a request gives it, numbers with six digits."""
+        given = self.given(value)
+        return f"{given:g}" if isinstance(given, float) else str(given)
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON schema of one value in a request, as a reader of /openapi.json sees it."""

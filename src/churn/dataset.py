@@ -3,7 +3,6 @@ left out and why, and the source."""
 
 import re
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 from churn.column import Column
 from churn.schema import Schema
 from churn.settings import Data
-from churn.source import SAMPLE
+from churn.source import SAMPLE, is_query
 
 _SHOWN_VALUES = 6
 
@@ -86,7 +85,7 @@ def source(given: str) -> str:
     of a path no folder, of a query nothing."""
     if given == SAMPLE:
         return "the built-in sample"
-    if re.match(r"\s*(select|with)\s", given, re.IGNORECASE):
+    if is_query(given):
         return "an SQL query"
     if re.match(r"[a-z][a-z0-9+.-]*://", given, re.IGNORECASE):
         parts = urlsplit(given)
@@ -101,13 +100,8 @@ def _seen(values: pd.Series, column: Column) -> str:
     if present.empty:
         return "nothing"
     if column.is_numeric and column.type != "boolean":
-        low, high = (column.given(float(end)) for end in (present.min(), present.max()))
-        return f"{_plain(low)} to {_plain(high)}"
+        return " to ".join(column.shown(float(end)) for end in (present.min(), present.max()))
     counts = present.value_counts()
     shown = ", ".join(str(column.given(value)) for value in counts.index[:_SHOWN_VALUES])
     rest = len(counts) - _SHOWN_VALUES
     return f"{shown} and {rest:,} more" if rest > 0 else shown
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

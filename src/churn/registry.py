@@ -28,6 +28,7 @@ class Tag:
     MODEL_SHA256 = "model_sha256"
     TRAINING = "training_version"
     ESTIMATOR = "estimator"
+    CHOICE_REASON = "choice_reason"
     GATE = "gate"
     GATE_REASON = "gate_reason"
     GATE_F1 = "gate_f1"
@@ -194,6 +195,10 @@ class Registry:
             max_results=1000,
         )
         return [_move(_as_dict(run["data"].get("tags", []))) for run in runs]
+
+    def run_url(self, run_id: str) -> str:
+        """The page in MLflow of a run of the experiment."""
+        return f"{self.mlflow.uri}/#/experiments/{self.experiment_id(EXPERIMENT)}/runs/{run_id}"
 
     def experiment_id(self, name: str) -> str | None:
         try:

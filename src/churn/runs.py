@@ -52,12 +52,17 @@ def record_child(
         "runs/log-batch",
         run_id=run.id,
         params=[{"key": key, "value": str(value)} for key, value in params.items()],
-        metrics=[
-            {"key": key, "value": value, "timestamp": _now(), "step": 0}
-            for key, value in metrics.items()
-        ],
+        metrics=metric_entries(metrics),
     )
     _end(mlflow, run, "FINISHED")
+
+
+def metric_entries(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The metrics as MLflow's `runs/log-batch` takes them."""
+    now = _now()
+    return [
+        {"key": key, "value": value, "timestamp": now, "step": 0} for key, value in metrics.items()
+    ]
 
 
 def _create(mlflow: Mlflow, experiment: str, name: str, tags: Mapping[str, str]) -> Run:

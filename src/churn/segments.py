@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,12 +183,8 @@ def _by_quartile(present: pd.Series, column: Column) -> tuple[NDArray[np.intp], 
 
 
 def _range(low: float, high: float, column: Column) -> str:
-    ends = [_shown(column.given(float(end))) for end in (low, high)]
+    ends = [column.shown(float(end)) for end in (low, high)]
     return ends[0] if low == high else " to ".join(ends)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _scored(

@@ -45,7 +45,7 @@ def take(source: str, database_url: str, destination: Path) -> Snapshot:
     """
     if source == SAMPLE:
         return _write(destination, _sample_rows(), "the built-in sample")
-    if _SQL.match(source):
+    if is_query(source):
         return _write(destination, _sql_rows(source, database_url), "an SQL query")
     if source.startswith(("http://", "https://")):
         with _downloaded(source) as path:
@@ -120,6 +120,11 @@ def read_texts(path: Path, separator: str = ",") -> pl.DataFrame:
         empty_string_is_null=False,
         glob=False,  # a path with a star is a path
     )
+
+
+def is_query(source: str) -> bool:
+    """Whether `source` is an SQL query."""
+    return bool(_SQL.match(source))
 
 
 def _from_file(path: Path, source: str, destination: Path) -> Snapshot:

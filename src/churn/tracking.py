@@ -32,9 +32,6 @@ from churn.runs import Run
 from churn.schema import ModelSchema, Schema
 from churn.settings import Params
 
-CHOICE_REASON = "choice_reason"
-"""The tag of a training's run that says why its estimator was taken."""
-
 
 def log_training(
     registry: Registry,
@@ -83,7 +80,7 @@ def log_training(
             Tag.TRAINING: train.version,
             Tag.ESTIMATOR: chosen.estimator,
         }
-        mlflow.set_tags(tags | {CHOICE_REASON: choice.reason})
+        mlflow.set_tags(tags | {Tag.CHOICE_REASON: choice.reason})
         return registry.register(run.info.run_id, logged.model_id, tags)
 
 
@@ -126,8 +123,3 @@ def _signature(schema: Schema) -> ModelSignature:
         for name, column in schema.used.items()
     ]
     return ModelSignature(MlflowSchema(inputs), MlflowSchema([ColSpec("long")]))
-
-
-def run_url(registry: Registry, run_id: str) -> str:
-    """The run's page in MLflow."""
-    return f"{registry.mlflow.uri}/#/experiments/{registry.experiment_id(EXPERIMENT)}/runs/{run_id}"
