@@ -17,6 +17,7 @@ import polars as pl
 
 from churn import adoption, cli, files, inference, paths, profile, settings, source, table, traps
 from churn.column import fold
+from churn.environment import read_environment
 from churn.errors import UsageError, UserError
 from churn.leaks import LEAK_ROC_AUC
 from churn.proposal import Proposal
@@ -26,7 +27,7 @@ from churn.schema import REQUEST_ID, SPLIT
 def main() -> None:
     arguments = read_arguments()
     settings.read_params()  # a broken params.yaml is said before the work
-    environment = settings.read_environment()
+    environment = read_environment()
 
     origin = location(arguments.file)
     texts = source.texts(origin, environment.DATA_DATABASE_URL)

@@ -26,8 +26,9 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from churn import cli, server, settings
+from churn import cli, server
 from churn.column import Value
+from churn.environment import Environment, read_environment
 from churn.errors import Unreachable, UserError
 from churn.registry import MODEL
 from churn.schema import REQUEST_ID
@@ -58,9 +59,9 @@ class Problem(BaseModel):
     detail: str | list[dict[str, Any]]
 
 
-def create_app(environment: settings.Environment | None = None) -> FastAPI:
+def create_app(environment: Environment | None = None) -> FastAPI:
     """The application: its routes and the thread that follows the alias while it runs."""
-    follower = AliasFollower(environment or settings.read_environment())
+    follower = AliasFollower(environment or read_environment())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -213,7 +214,7 @@ def _content(name: str) -> dict[str, Any]:
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
-    environment = settings.read_environment()
+    environment = read_environment()
     listening = listen(environment.HOST, environment.PORT)
     try:
         server.connect(environment)
@@ -235,7 +236,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def announce(environment: settings.Environment) -> None:
+def announce(environment: Environment) -> None:
     shown = f"[{environment.HOST}]" if ":" in environment.HOST else environment.HOST
     url = f"http://{shown}:{environment.PORT}"
     cli.step(f"API     {url}  (try it in a browser; {url}/docs describes it)")

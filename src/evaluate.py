@@ -35,6 +35,7 @@ from churn import (
     split,
     table,
 )
+from churn.environment import read_environment
 from churn.errors import UserError
 from churn.registry import MODEL, TRAIN_AGAIN, Registry
 from churn.rest import NotFound
@@ -67,7 +68,7 @@ def main() -> None:
     paths.PLOTS.mkdir(parents=True, exist_ok=True)
     images = plots.write(drawn, marks, paths.PLOTS)
 
-    registry = Registry(server.connect(settings.read_environment()))
+    registry = Registry(server.connect(read_environment()))
     run = find_run(registry, training["run_id"])
     page = card.Card(
         model=MODEL,

@@ -9,12 +9,13 @@ mean is the next stage's business.
 """
 
 from churn import cli, files, paths, settings, source
+from churn.environment import read_environment
 
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
     params = settings.read_params()
-    environment = settings.read_environment()
+    environment = read_environment()
     with files.replacing(paths.RAW) as temporary:
         snapshot = source.take(params.data.source, environment.DATA_DATABASE_URL, temporary)
     cli.step(

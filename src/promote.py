@@ -5,7 +5,8 @@ python src/promote.py --version 3           version 3
 python src/promote.py --alias staging       another alias: staging or champion
 """
 
-from churn import cli, lifecycle, mirror, server, settings
+from churn import cli, lifecycle, mirror, server
+from churn.environment import read_environment
 from churn.errors import Refused
 from churn.registry import ALIASES, MODEL, PRODUCTION, Registry, nothing_registered
 
@@ -20,7 +21,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    registry = Registry(server.connect(settings.read_environment()))
+    registry = Registry(server.connect(read_environment()))
     versions = registry.versions()
     if not versions:
         raise Refused(nothing_registered(registry.mlflow.uri))

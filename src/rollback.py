@@ -4,7 +4,8 @@ python src/rollback.py                  the version that was in production befor
 python src/rollback.py --version 2      version 2
 """
 
-from churn import cli, lifecycle, mirror, server, settings
+from churn import cli, lifecycle, mirror, server
+from churn.environment import read_environment
 from churn.errors import Refused
 from churn.registry import MODEL, PRODUCTION, Registry, nothing_registered
 
@@ -15,7 +16,7 @@ def main() -> None:
     parser.add_argument("--reason", default="", help="why, for the record")
     arguments = parser.parse_args()
 
-    registry = Registry(server.connect(settings.read_environment()))
+    registry = Registry(server.connect(read_environment()))
     versions = registry.versions()
     if not versions:
         raise Refused(nothing_registered(registry.mlflow.uri))

@@ -5,12 +5,13 @@
 Commands that need the server start it themselves; this one is for opening its pages.
 """
 
-from churn import cli, server, settings
+from churn import cli, server
+from churn.environment import read_environment
 
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
-    environment = settings.read_environment()
+    environment = read_environment()
     server.connect(environment)
     cli.step(f"MLflow answers at {environment.MLFLOW_TRACKING_URI}")
 

@@ -24,6 +24,7 @@ from churn import (
     table,
     tracking,
 )
+from churn.environment import read_environment
 from churn.registry import MODEL, Registry
 from churn.schema import SPLIT, read_schema
 
@@ -47,7 +48,7 @@ def main() -> None:
     fitted = model.fit(chosen.classifier(params.train, schema, target), features, target)
     described = model.describe(fitted, features, schema, params.data)
 
-    environment = settings.read_environment()
+    environment = read_environment()
     registry = Registry(server.connect(environment))
     with files.replacing(paths.MODEL) as exported:
         joblib.dump(fitted, exported)

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from churn import choice, cli, runs, search, server, settings, split, table
+from churn.environment import read_environment
 from churn.errors import UserError
 from churn.registry import Registry
 from churn.schema import SPLIT, Schema, read_schema
@@ -35,7 +36,7 @@ def main() -> None:
     rows = table.read_processed(schema, params.data.target)
     rows = rows[rows[SPLIT] == split.TRAIN]
 
-    registry = Registry(server.connect(settings.read_environment()))
+    registry = Registry(server.connect(read_environment()))
     changes: dict[str, object] = {}
     with runs.running(registry, "tune") as parent:
         for estimator in estimators:

@@ -18,9 +18,9 @@ import httpx
 import pytest
 from project import Project, checkout, free_port, local_environment
 
+from churn.environment import read_environment
 from churn.registry import MODEL, MOVES, PRODUCTION, Registry
 from churn.rest import Mlflow
-from churn.settings import read_environment
 
 
 @pytest.fixture(scope="session")

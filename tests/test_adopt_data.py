@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tables import HARD, Customers, Hard, clean, known_afterwards, write, yes_no
 
-from churn.settings import Environment
+from churn import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: text for name, text in os.environ.items() if name not in Environment.model_fields}
+    kept = {name: text for name, text in os.environ.items() if name not in environment.names()}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=project,

@@ -9,10 +9,8 @@ from churn import paths, yamlfile
 from churn.errors import SettingsError
 from churn.schema import Schema
 from churn.settings import (
-    Environment,
     Params,
     edit_params,
-    read_environment,
     read_params,
     validated,
 )
@@ -201,65 +199,9 @@ def test_a_source_may_be_as_long_as_an_sql_query_is(tmp_path: Path) -> None:
     assert params_of(text, tmp_path).data.source == query
 
 
-def test_the_environment_has_defaults() -> None:
-    environment = read_environment({})
-    assert environment.MLFLOW_TRACKING_URI == "http://127.0.0.1:5000"
-    assert (environment.HOST, environment.PORT) == ("127.0.0.1", 8000)
-
-
-def test_an_empty_variable_counts_as_not_set() -> None:
-    assert read_environment({"PORT": "", "MLFLOW_TRACKING_URI": ""}) == read_environment({})
-
-
-def test_variables_of_others_do_not_matter() -> None:
-    assert read_environment({"PATH": "/bin", "port": "9"}) == read_environment({})
-
-
-def test_the_slash_at_the_end_of_the_tracking_uri_does_not_matter() -> None:
-    environment = read_environment({"MLFLOW_TRACKING_URI": "https://mlflow.example/path/"})
-    assert environment.MLFLOW_TRACKING_URI == "https://mlflow.example/path"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("PORT", "http", "PORT = 'http': input should be a valid integer"),
-        ("PORT", "0", "PORT = '0': input should be greater than or equal to 1"),
-        ("PORT", "65536", "PORT = '65536': input should be less than or equal to 65535"),
-        ("RELOAD_SECONDS", "0", "RELOAD_SECONDS = '0': input should be greater than or equal"),
-        ("RELOAD_SECONDS", "nan", "RELOAD_SECONDS = 'nan': "),
-        ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "use the address of an MLflow server"),
-        ("MLFLOW_TRACKING_URI", "./mlruns", "use the address of an MLflow server"),
-        ("MLFLOW_TRACKING_URI", "http://", "use the address of an MLflow server"),
-        ("MLFLOW_TRACKING_URI", "http://localhost:mlflow", "MLFLOW_TRACKING_URI = 'http://local"),
-        ("MLFLOW_TRACKING_URI", "http://localhost:70000", "MLFLOW_TRACKING_URI = 'http://local"),
-    ],
-)
-def test_a_wrong_variable_is_named_with_what_is_allowed(name: str, value: str, said: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read_environment({name: value})
-    assert str(caught.value).startswith("environment: ")
-    assert said in str(caught.value)
-
-
-def test_a_secret_is_not_shown_with_the_environment() -> None:
-    environment = Environment(
-        MLFLOW_TRACKING_PASSWORD="hidden",
-        MLFLOW_TRACKING_TOKEN="hidden",
-        DATA_DATABASE_URL="hidden",
-    )
-    assert "hidden" not in repr(environment)
-
-
 def test_a_misspelt_key_of_a_column_is_answered_with_the_right_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"did you mean nullable\?"):
         validated(Schema, {"columns": {"age": {"type": "number", "nulable": "true"}}}, "schema")
-
-
-def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
-    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as raised:
-        read_environment({"MLFLOW_TRACKING_URI": "http://me:hunter2@127.0.0.1:5000"})
-    assert "hunter2" not in str(raised.value)
 
 
 # Editing params.yaml

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.settings import Environment
+from churn import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,9 +91,7 @@ def edit(project: Path, old: str, new: str, name: str = "params.yaml") -> None:
 def run(
     project: Path, script: str, *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    kept = {
-        name: value for name, value in os.environ.items() if name not in Environment.model_fields
-    }
+    kept = {name: value for name, value in os.environ.items() if name not in environment.names()}
     return subprocess.run(
         [*BLOCKS, sys.executable, f"src/{script}", *arguments],
         cwd=project,

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from churn.environment import Environment
 from churn.errors import Unreachable, UserError
-from churn.settings import Environment
 
 _API = "/api/2.0/mlflow/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"

@@ -16,9 +16,9 @@ import httpx
 import psutil
 
 from churn import cli, files, paths
+from churn.environment import Environment
 from churn.errors import Unreachable
 from churn.rest import Mlflow, NothingListens, elsewhere, is_loopback
-from churn.settings import Environment
 
 _LOG = paths.MLFLOW / "server.log"
 _LOCK = paths.MLFLOW / "server.lock"

@@ -10,11 +10,11 @@ import httpx
 from pydantic import BaseModel
 
 from churn import scorer
+from churn.environment import Environment
 from churn.errors import UserError
 from churn.registry import MODEL, PRODUCTION, Registry, Version
 from churn.rest import Mlflow
 from churn.scorer import NotServable, Scorer
-from churn.settings import Environment
 
 # A server that is gone for a while must not hold the thread for longer than it takes to notice.
 _TIMEOUT = httpx.Timeout(30.0, connect=2.0)

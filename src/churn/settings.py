@@ -1,13 +1,11 @@
-"""What a person sets: params.yaml (what changes a model) and the environment (what changes a
-deployment). Both are read here and nowhere else, and checked before any work starts."""
+"""What changes a model: params.yaml, read here and nowhere else, and checked before any work
+starts. (What changes a deployment is in environment.py.)"""
 
 import difflib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -15,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -287,40 +284,3 @@ def _suggestion(location: tuple[Any, ...], model: type[BaseModel]) -> str:
         known = list(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"
-
-
-class Environment(BaseModel):
-    """The environment variables that change a deployment, with their defaults."""
-
-    model_config = ConfigDict(frozen=True)
-
-    MLFLOW_TRACKING_URI: str = "http://127.0.0.1:5000"
-    MLFLOW_TRACKING_USERNAME: str = ""
-    MLFLOW_TRACKING_PASSWORD: str = Field("", repr=False)
-    MLFLOW_TRACKING_TOKEN: str = Field("", repr=False)
-    HOST: str = "127.0.0.1"
-    PORT: int = Field(8000, ge=1, le=65535)
-    DATA_DATABASE_URL: str = Field("", repr=False)
-    RELOAD_SECONDS: float = Field(1.0, ge=0.1, le=3600)
-
-    @field_validator("MLFLOW_TRACKING_URI")
-    @classmethod
-    def _http(cls, uri: str) -> str:
-        parts = urlsplit(uri)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("use the address of an MLflow server, such as http://127.0.0.1:5000")
-        if parts.username or parts.password:
-            raise ValueError(
-                "put user and password into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            )
-        _ = parts.port  # urlsplit raises ValueError here for a port that is not a number
-        return uri.rstrip("/")
-
-
-def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """Read and check the environment; an empty variable counts as not set.
-
-    Raises SettingsError, naming the variable, its value and what is allowed.
-    """
-    known = {name: variables[name] for name in Environment.model_fields if variables.get(name)}
-    return validated(Environment, known, "environment")
