@@ -29,7 +29,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from churn import choice, metrics, model, settings, table
-from churn.metrics import Labels, Probabilities
+from churn.resampling import Labels, Probabilities
 from churn.schema import Schema, read_schema
 from churn.settings import Train
 

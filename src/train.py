@@ -46,7 +46,7 @@ def main() -> None:
     cli.step(decided.reason)
     chosen = decided.chosen
     fitted = model.fit(chosen.classifier(params.train, schema, target), features, target)
-    described = model.describe(fitted, features, schema, params.data)
+    described = model.describe(fitted, features, schema, params.data, params.split)
 
     environment = read_environment()
     registry = Registry(server.connect(environment))

@@ -9,30 +9,41 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import postgresql
 import pytest
 from project import Project, checkout, free_port, local_environment
 
+from churn import ledger, moves
 from churn.environment import read_environment
-from churn.registry import MODEL, MOVES, PRODUCTION, Registry
+from churn.errors import Unreachable
+from churn.ledger import Ledger, Move
+from churn.registry import MODEL, PRODUCTION, Registry, Tag
 from churn.rest import Mlflow
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Three versions: 1 and 2 passed their gate, 3 failed it. Nothing is in production."""
-    project = checkout(tmp_path_factory.mktemp("template"))
+def train_three(project: Project) -> Project:
+    """Three versions: 1 and 2 passed their gate, 3 failed it. Nothing is in production. Version 2
+    is a little worse than version 1 on the same rows, and surely so."""
     project.do("dvc", "repro")
     project.edit("params.yaml", "C: 1.0", "C: 0.01")
     project.do("dvc", "repro")
     project.edit("params.yaml", "C: 0.01", "C: 0.02")
     project.edit("params.yaml", "gate_f1: 0.55", "gate_f1: 0.99")
     project.do("dvc", "repro")
+    return project
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with three versions, whose server is stopped; to be copied."""
+    project = train_three(checkout(tmp_path_factory.mktemp("template")))
     project.do("python", "src/stop_mlflow.py")
     return project
 
@@ -53,18 +64,68 @@ def shared(template: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
     project.do("python", "src/stop_mlflow.py")
 
 
+@pytest.fixture(scope="session")
+def shared_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The same three versions, on a server whose store is PostgreSQL."""
+    if postgresql.binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("postgresql")
+    project = checkout(folder)
+    with postgresql.on_postgresql(project, folder):
+        wait_until(lambda: is_there(project), seconds=240)
+        yield train_three(project)
+
+
+def is_there(project: Project) -> bool:
+    try:
+        return registry_of(project).experiment_id("Default") is not None
+    except Unreachable:
+        return False
+
+
 @pytest.fixture
 def trained(shared: Project) -> Project:
     """Three versions to read and to move aliases between: none is set, no move is recorded."""
-    server = registry_of(shared)
+    return emptied(shared)
+
+
+ON_POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))
+
+
+@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
+def registered(request: pytest.FixtureRequest) -> Project:
+    """As `trained`, once with MLflow's store in SQLite and once in PostgreSQL."""
+    on = {"sqlite": "shared", "postgresql": "shared_postgresql"}
+    return emptied(request.getfixturevalue(on[request.param]))
+
+
+def emptied(project: Project) -> Project:
+    """The project with no alias, no ledger and no trial remembered."""
+    server = registry_of(project)
     for version in server.versions():
-        for alias in version.aliases:
-            server.mlflow.delete("registered-models/alias", name=MODEL, alias=alias)
-    moves = server.experiment_id(MOVES)
-    if moves:
-        for run in server.mlflow.pages("runs/search", "runs", experiment_ids=[moves]):
-            server.mlflow.post("runs/delete", run_id=run["info"]["run_id"])
-    return shared
+        if Tag.SERVABLE in version.tags:
+            tag = {"name": MODEL, "version": version.number, "key": Tag.SERVABLE}
+            server.mlflow.delete("model-versions/delete-tag", **tag)
+    for alias in server.aliases():
+        server.point(alias, "")
+    found = server.experiment(ledger.NAME)
+    if found:
+        # A name stays taken after its experiment's deletion.
+        parts = {"experiment_id": found["experiment_id"], "new_name": f"old-{uuid.uuid4().hex}"}
+        if found["lifecycle_stage"] == "deleted":
+            server.mlflow.post("experiments/restore", experiment_id=found["experiment_id"])
+        server.mlflow.post("experiments/update", **parts)
+        server.mlflow.post("experiments/delete", experiment_id=found["experiment_id"])
+    return project
+
+
+def moved(project: Project, *steps: str, alias: str = PRODUCTION) -> None:
+    """Make moves such as `promote 2` and `rollback 1`, without the trial of a promotion."""
+    server = Ledger(registry_of(project))
+    for step in steps:
+        command, to = step.split()
+        standing = moves.stand(server, alias)
+        moves.move(server, standing, Move(alias, standing.version, to, command))
 
 
 def registry_of(project: Project) -> Registry:

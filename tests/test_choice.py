@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from churn import choice, metrics, model
 from churn.choice import Candidate
 from churn.column import Column
-from churn.metrics import Labels, Probabilities
+from churn.resampling import Labels, Probabilities
 from churn.schema import Schema
 from churn.settings import HistGradientBoosting, LogisticRegression, RandomForest, Train
 

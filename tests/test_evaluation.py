@@ -7,7 +7,7 @@ import pytest
 from churn import evaluation, metrics
 from churn.column import Column
 from churn.errors import SettingsError
-from churn.metrics import Costs
+from churn.resampling import Costs
 from churn.schema import Schema
 from churn.settings import Evaluate, Params, read_params, validated
 

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from churn import metrics
-from churn.metrics import Costs
+from churn.resampling import Costs
 
 Labels = NDArray[np.int64]
 Answers = tuple[Labels, NDArray[np.float64]]

@@ -18,7 +18,14 @@ from churn import model, scorer
 from churn.column import Column, Value
 from churn.model import TrainingError
 from churn.schema import Schema
-from churn.settings import Data, HistGradientBoosting, LogisticRegression, RandomForest, Train
+from churn.settings import (
+    Data,
+    HistGradientBoosting,
+    LogisticRegression,
+    RandomForest,
+    Split,
+    Train,
+)
 
 Estimator = Literal["logistic_regression", "hist_gradient_boosting", "random_forest"]
 ESTIMATORS: tuple[Estimator, ...] = (
@@ -27,6 +34,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     "random_forest",
 )
 DATA = Data(source="sample", target="churn", positive="1")
+SPLIT = Split(test_size=0.2)
 
 SCHEMA = Schema(
     columns={
@@ -163,7 +171,7 @@ def test_a_nullable_column_may_be_missing_throughout(estimator: Estimator) -> No
     features = without_minutes_and_regions(features)
     fitted = model.fit(built(estimator), features, target)
     assert 0 < answer(fitted, tenure=10.0, minutes=5.0, region="EU") < 1
-    described = model.describe(trained(estimator), features, SCHEMA, DATA)
+    described = model.describe(trained(estimator), features, SCHEMA, DATA, SPLIT)
     assert (described.example.row["minutes"], described.example.row["region"]) == (None, None)
 
 
@@ -237,7 +245,7 @@ def calibrated(estimator: Estimator, calibration: str) -> Any:
 def test_a_served_model_answers_as_the_fitted_one(estimator: Estimator, calibration: str) -> None:
     features, _ = customers()
     fitted = calibrated(estimator, calibration)
-    described = model.describe(fitted, features, SCHEMA, DATA)
+    described = model.describe(fitted, features, SCHEMA, DATA, SPLIT)
     loaded = scorer.load(skops.io.dumps(fitted), described.model_dump_json().encode())
     rows: list[dict[str, Value]] = [
         {"tenure": 3.0, "minutes": None, "region": "NA"},
@@ -338,7 +346,7 @@ def test_a_training_that_does_not_converge_says_what_to_raise() -> None:
 
 def test_the_description_holds_what_training_saw() -> None:
     features, _ = customers()
-    described = model.describe(trained("logistic_regression"), features, SCHEMA, DATA)
+    described = model.describe(trained("logistic_regression"), features, SCHEMA, DATA, SPLIT)
     tenure, minutes, region = (described.columns[name].seen for name in SCHEMA.features)
     assert tenure is not None
     assert (tenure.min, tenure.max) == (features["tenure"].min(), features["tenure"].max())
@@ -352,7 +360,7 @@ def test_the_description_holds_what_training_saw() -> None:
 def test_the_example_is_a_clean_row_with_the_answer_of_the_model() -> None:
     features, _ = customers()
     fitted = trained("random_forest")
-    described = model.describe(fitted, features, SCHEMA, DATA)
+    described = model.describe(fitted, features, SCHEMA, DATA, SPLIT)
     row = described.example.row
     assert {name: SCHEMA.columns[name].clean(value) for name, value in row.items()} == row
     assert described.example.probability == answer(fitted, **row)
@@ -363,7 +371,7 @@ def test_the_example_of_whole_numbers_is_whole() -> None:
     features = model.frame(
         [{"tenure": float(n), "minutes": n + 0.5, "region": "EU"} for n in (1, 2, 5, 8)], SCHEMA
     )
-    described = model.describe(trained("logistic_regression"), features, SCHEMA, DATA)
+    described = model.describe(trained("logistic_regression"), features, SCHEMA, DATA, SPLIT)
     assert described.example.row["tenure"] == 2
 
 

@@ -11,8 +11,8 @@ from sklearn.model_selection import FixedThresholdClassifier
 
 from churn import metrics, plots, segments
 from churn.column import Column
-from churn.metrics import Costs
 from churn.plots import Marks
+from churn.resampling import Costs
 from churn.schema import Schema
 from churn.segments import Segment
 from churn.settings import Evaluate, read_params

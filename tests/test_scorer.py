@@ -14,7 +14,14 @@ from churn import model, scorer
 from churn.column import Column, Value
 from churn.schema import ModelSchema, Schema
 from churn.scorer import NotServable
-from churn.settings import Data, HistGradientBoosting, LogisticRegression, RandomForest, Train
+from churn.settings import (
+    Data,
+    HistGradientBoosting,
+    LogisticRegression,
+    RandomForest,
+    Split,
+    Train,
+)
 
 SCHEMA = Schema(
     columns={
@@ -51,7 +58,7 @@ def version() -> tuple[Any, ModelSchema]:
     pipeline = model.classifier(model.build(TRAIN, "logistic_regression", SCHEMA), 0.5)
     fitted = model.fit(pipeline, features, target)
     data = Data(source="sample", target="churn", positive="1")
-    return fitted, model.describe(fitted, features, SCHEMA, data)
+    return fitted, model.describe(fitted, features, SCHEMA, data, Split(test_size=0.2))
 
 
 def written(schema: ModelSchema) -> bytes:

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
 from churn import cli, metrics, model
-from churn.metrics import Labels, Probabilities
+from churn.resampling import Labels, Probabilities
 from churn.schema import Schema
 from churn.settings import Train
 
@@ -115,11 +115,7 @@ class Choice:
         for each in self.compared:
             shown = [f"{each.scores[name]:.4f}" for name in (*NAMES, "f1")]
             lines.append([each.estimator, each.calibration, *shown, f"{each.threshold:g}"])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return [
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
+        return cli.table(lines)
 
 
 def compare(

@@ -5,7 +5,7 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -38,9 +38,43 @@ def version_number(text: str) -> str:
     return str(int(text))
 
 
+def add_move_arguments(parser: Parser) -> None:
+    """What promote.py and rollback.py both take; `check_move_arguments` belongs to it."""
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the ledger")
+    parser.add_argument(
+        "--expect",
+        type=_version_or_none,
+        metavar="N",
+        help="move only if the alias is at version N now (`none`: at no version)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="override what speaks against it; needs --reason"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen")
+
+
+def check_move_arguments(arguments: argparse.Namespace) -> None:
+    """Raises UsageError where a move is forced and nobody says why."""
+    if arguments.force and not arguments.reason.strip():
+        raise UsageError("--force needs --reason TEXT: the ledger keeps why a rule was overridden")
+
+
+def _version_or_none(text: str) -> str:
+    return "" if text == "none" else version_number(text)
+
+
 def step(message: str) -> None:
     """One line for a person about what was just done."""
     print(message, flush=True)
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines with aligned columns, the first being the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def warn(message: str) -> None:

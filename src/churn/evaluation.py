@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from churn import metrics, segments
-from churn.metrics import Bin, Costs, Decile, Intervals, Labels, Probabilities
+from churn.metrics import Bin, Decile, Intervals
+from churn.resampling import Costs, Labels, Probabilities
 from churn.schema import Schema
 from churn.segments import Segment
 from churn.settings import Params

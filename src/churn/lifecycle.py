@@ -1,8 +1,12 @@
-"""Which version a promotion or a rollback takes, and which it refuses. Pure rules, no server."""
+"""Which version a promotion or a rollback takes, and what speaks against it. Pure rules, no
+server."""
+
+from collections.abc import Callable, Iterable
 
 from churn.errors import Refused
 from churn.gate import FAILED
-from churn.registry import MODEL, Move, Version
+from churn.ledger import Move
+from churn.registry import MODEL, PRODUCTION, STAGING, Version
 
 PROMOTE, ROLLBACK = "promote", "rollback"
 
@@ -19,43 +23,66 @@ def newest_passed(versions: list[Version]) -> Version:
     )
 
 
-def check_passed(version: Version) -> None:
-    """Raises Refused, with the gate's reason, for a version that has not passed its gate."""
+def objection(version: Version | None) -> str:
+    """What speaks against a version, as it is recorded, in words that follow its number; empty if
+    nothing does."""
+    if version is None:
+        return "does not exist any more"
     if not version.passed:
-        raise Refused(f"{MODEL} version {version.number} {_verdict(version)}; it stays where it is")
+        return _verdict(version)
+    if version.unservable:
+        return f"did not load when it was tried: {version.unservable}"
+    return ""
 
 
-def before(current: Version, moves: list[Move], versions: list[Version]) -> Version:
-    """The version that the alias pointed to before `current`, by its `moves` (newest first).
+def check_expected(alias: str, at: str, expected: str | None) -> None:
+    """Raises Refused where a command expects the alias elsewhere than it is."""
+    if expected is not None and at != expected:
+        raise Refused(
+            f"{alias} is {MODEL} version {at or 'none'}, not {expected or 'none'} as expected;"
+            " nothing was moved"
+        )
 
-    Versions that were rolled back from (and not promoted again since), that no longer exist or
-    that have not passed their gate are passed over. So a second rollback goes further back.
-    Raises Refused where nothing is left.
+
+def before(
+    current: str, moves: Iterable[Move], objection: Callable[[str], str]
+) -> tuple[str | None, list[str]]:
+    """The version that the alias pointed to before `current`, by its `moves` (newest first), and
+    why others were passed over; None where nothing is left.
+
+    Passed over are versions that were rolled back from (and not moved to again since), and those
+    against which `objection`, given a number, says something. So a second rollback goes further
+    back, not to and fro. Moves are read as far as they are needed.
     """
-    existing = {version.number: version for version in versions}
-    away = _rolled_back_from(moves)
+    left: dict[str, bool] = {"": True, current: True}
+    passed_over: list[str] = []
     for move in moves:
-        candidate = existing.get(move.from_version)
-        if candidate is None or candidate.number in away or candidate.number == current.number:
+        # The newest move of a version counts: one to it, or one away from it.
+        left.setdefault(move.to_version, False)
+        candidate = move.from_version
+        if left.setdefault(candidate, move.command == ROLLBACK):
             continue
-        if candidate.passed:
-            return candidate
-    raise Refused(
-        f"there is nothing to roll back to: no version was in production before"
-        f" {MODEL} version {current.number}; `--version N` takes one by its number"
-    )
+        said = objection(candidate)
+        if not said:
+            return candidate, passed_over
+        passed_over.append(f"version {candidate} {said}")
+        left[candidate] = True
+    return None, passed_over
 
 
-def _rolled_back_from(moves: list[Move]) -> set[str]:
-    away: set[str] = set()
-    for move in reversed(moves):
-        if move.command == ROLLBACK:
-            away.add(move.from_version)
-        away.discard(move.to_version)
-    return away
+def state(version: Version, moves: Iterable[Move]) -> str:
+    """Where the version is in its life, by its aliases and the `moves` of production (newest
+    first): production, staging, rolled back, retired, rejected or registered."""
+    for alias in (PRODUCTION, STAGING):
+        if alias in version.aliases:
+            return alias
+    for move in moves:
+        if move.from_version == version.number:
+            return "rolled back" if move.command == ROLLBACK else "retired"
+    return "rejected" if version.gate == FAILED else "registered"
 
 
 def _verdict(version: Version) -> str:
     if version.gate == FAILED:
-        return f"failed its gate: {version.tags.get('gate_reason', 'no reason recorded')}"
+        return f"failed its gate: {version.gate_reason or 'no reason recorded'}"
     return "has not been evaluated yet: `dvc repro` evaluates it"

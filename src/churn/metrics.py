@@ -3,52 +3,31 @@ retention team gets out of it."""
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]
-Probabilities = NDArray[np.float64]
-Floats = NDArray[np.float64]
+from churn.resampling import (
+    Costs,
+    Floats,
+    Labels,
+    Probabilities,
+    Rows,
+    bin_numbers,
+    draws,
+    measure,
+)
+
 Intervals = dict[str, tuple[float, float]]
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 SCORES = ("f1", "accuracy", "precision", "recall", "roc_auc", "log_loss", "brier")
-BINS = 10
 DECILES = 10
 
 _Z = 1.959963984540054  # the normal quantile of CONFIDENCE, two-sided
-_EPS = float(np.finfo(np.float64).eps)
 # Resampled rows that are held at once. With four times as many it takes two to six times as long:
 # memory that is new to the process costs more than the arithmetic in it.
 _BATCH = 50_000
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a mistake costs, 0 or more in any unit: a leaver whom nobody calls, and a stayer who is
-    called. A right answer costs nothing; one of the two costs is above 0."""
-
-    false_negative: float
-    false_positive: float
-
-    @property
-    def threshold(self) -> float:
-        """The threshold, 0 to 1, with the lowest expected cost where probabilities are calibrated.
-
-        Calling a customer with probability p costs (1 - p) * false_positive, not calling costs
-        p * false_negative; they are equal here (Elkan 2001, The Foundations of Cost-Sensitive
-        Learning, equation 2). No row is looked at, so nothing is tuned on the test split.
-        """
-        return self.false_positive / (self.false_positive + self.false_negative)
-
-    def per_row(self, target: Labels, prediction: Labels) -> Floats:
-        """What each answer costs, shape (rows,)."""
-        missed, disturbed = target * (1 - prediction), prediction * (1 - target)
-        cost: Floats = missed * self.false_negative + disturbed * self.false_positive
-        return cost
 
 
 @dataclass(frozen=True)
@@ -88,8 +67,8 @@ def score(target: Labels, probabilities: Probabilities, threshold: float) -> dic
     a class is missing, roc_auc is NaN.
     """
     order = np.argsort(probabilities, kind="stable")
-    measured = _measured(
-        np.ones((1, len(target))), _Rows.of(target[order], probabilities[order], threshold, None)
+    measured = measure(
+        np.ones((1, len(target))), Rows.of(target[order], probabilities[order], threshold, None)
     )
     return {name: float(measured[name][0]) for name in SCORES}
 
@@ -170,7 +149,7 @@ def cost_curve(
 def calibration(target: Labels, probabilities: Probabilities) -> list[Bin]:
     """Up to BINS bins of equally many rows, by rising probability; equal probabilities stay
     together, so that fewer and unequal bins remain where many are equal."""
-    number = _bin_numbers(probabilities)
+    number = bin_numbers(probabilities)
     found = []
     for bin_ in np.unique(number):
         inside = number == bin_
@@ -189,7 +168,7 @@ def calibration_error(target: Labels, probabilities: Probabilities) -> dict[str,
     it too: `calibration_error_chance` is what it would show on average with these probabilities,
     the mean of a half-normal for each bin.
     """
-    number = _bin_numbers(probabilities)
+    number = bin_numbers(probabilities)
     variance = np.bincount(number, probabilities * (1 - probabilities))
     rows = len(target)
     return {
@@ -199,11 +178,6 @@ def calibration_error(target: Labels, probabilities: Probabilities) -> dict[str,
         ),
         "calibration_error_chance": float(np.sqrt(variance * 2 / np.pi).sum() / rows),
     }
-
-
-def _bin_numbers(probabilities: Probabilities) -> NDArray[np.intp]:
-    edges = np.quantile(probabilities, np.linspace(0, 1, BINS + 1)[1:-1])
-    return np.searchsorted(edges, probabilities)
 
 
 def proportion_interval(count: int, rows: int) -> tuple[float, float]:
@@ -315,100 +289,11 @@ def _resampled(
     costs: Costs | None,
 ) -> dict[str, Floats]:
     """Each metric on RESAMPLES resamples of the rows, which stand by rising probability."""
-    rows = _Rows.of(target, probabilities, threshold, costs)
+    rows = Rows.of(target, probabilities, threshold, costs)
     rng = np.random.default_rng(seed)
     at_once = max(4, _BATCH // len(target))
     parts = [
-        _measured(_draws(rng, min(at_once, RESAMPLES - start), len(target)), rows)
+        measure(draws(rng, min(at_once, RESAMPLES - start), len(target)), rows)
         for start in range(0, RESAMPLES, at_once)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _draws(rng: np.random.Generator, resamples: int, rows: int) -> Floats:
-    """How often each of `resamples` resamples draws each row, shape (resamples, rows)."""
-    drawn = rng.integers(0, rows, (resamples, rows))
-    drawn += np.arange(resamples)[:, None] * rows
-    counted = np.bincount(drawn.ravel(), minlength=resamples * rows)
-    return counted.reshape(resamples, rows).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows by rising probability: whether each is `positive` (0 or 1), where each group of equal
-    probabilities begins (`ties`), and what each adds to the sums that metrics are made of."""
-
-    positive: Floats
-    ties: NDArray[np.intp]
-    names: tuple[str, ...]
-    summands: Floats
-
-    @classmethod
-    def of(
-        cls, target: Labels, probabilities: Probabilities, threshold: float, costs: Costs | None
-    ) -> "_Rows":
-        prediction = (probabilities >= threshold).astype(np.int64)
-        clipped = np.clip(probabilities, _EPS, 1 - _EPS)  # as scikit-learn's log_loss does
-        number = _bin_numbers(probabilities)
-        summands: dict[str, NDArray[Any]] = {
-            "positives": target,
-            "predicted": prediction,
-            "found": target * prediction,
-            "log_loss": -np.log(np.where(target == 1, clipped, 1 - clipped)),
-            "brier": (probabilities - target) ** 2,
-        }
-        for bin_ in np.unique(number):
-            summands[f"gap {bin_}"] = (target - probabilities) * (number == bin_)
-        if costs:
-            by_cost = (probabilities >= costs.threshold).astype(np.int64)
-            summands["cost"] = costs.per_row(target, by_cost)
-            summands["nobody"] = target * costs.false_negative
-            summands["everybody"] = (1 - target) * costs.false_positive
-        ties = np.flatnonzero(np.diff(probabilities, prepend=-1.0))
-        table = np.column_stack(list(summands.values())).astype(np.float64)
-        return cls(target.astype(np.float64), ties, tuple(summands), table)
-
-
-def _measured(drawn: Floats, rows: _Rows) -> dict[str, Floats]:
-    """Each metric, shape (resamples,), on resamples that draw each row as often as `drawn`, shape
-    (resamples, rows), says. Nearly all follow from weighted sums: one product of matrices."""
-    sums = dict(zip(rows.names, (drawn @ rows.summands).T, strict=True))
-    return _from_sums(sums, len(rows.positive)) | {"roc_auc": _roc_auc(drawn, rows)}
-
-
-def _from_sums(sums: dict[str, Floats], rows: int) -> dict[str, Floats]:
-    positives, predicted, found = sums["positives"], sums["predicted"], sums["found"]
-    f1 = 2 * found / np.maximum(positives + predicted, 1)
-    gaps = [abs(values) for name, values in sums.items() if name.startswith("gap ")]
-    measured = {
-        "f1": f1,
-        # By the same arithmetic, so that a model which calls all positive gains exactly nothing.
-        "f1_over_naive": f1 - 2 * positives / np.maximum(positives + rows, 1),
-        "accuracy": (rows - positives - predicted + 2 * found) / rows,
-        "precision": found / np.maximum(predicted, 1),
-        "recall": found / np.maximum(positives, 1),
-        "log_loss": sums["log_loss"] / rows,
-        "brier": sums["brier"] / rows,
-        "calibration_error": np.sum(gaps, axis=0) / rows,
-    }
-    if "cost" in sums:
-        cost = sums["cost"] / rows
-        best = np.minimum(sums["nobody"], sums["everybody"]) / rows
-        measured |= {"cost_per_customer": cost, "cost_saved": best - cost}
-    return measured
-
-
-def _roc_auc(drawn: Floats, rows: _Rows) -> Floats:
-    """ROC-AUC as the Mann-Whitney statistic: the share of pairs of a positive and a negative in
-    which the positive stands higher, ties halved; NaN where a class is missing."""
-    positive = drawn * rows.positive
-    negative = drawn - positive
-    if len(rows.ties) < len(rows.positive):
-        positive = np.add.reduceat(positive, rows.ties, axis=1)
-        negative = np.add.reduceat(negative, rows.ties, axis=1)
-    below = np.cumsum(negative, axis=1)
-    pairs = positive.sum(axis=1) * below[:, -1]
-    below -= negative / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        auc: Floats = np.einsum("ij,ij->i", positive, below) / pairs
-    return auc

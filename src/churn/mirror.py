@@ -1,8 +1,14 @@
 """registry/: a copy of the registry's state for people and scripts. Nothing decides from it."""
 
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from churn import files, paths
+from churn import cli, files, paths
+from churn.errors import UserError
 from churn.registry import EXPERIMENT, MODEL, PRODUCTION, Registry, Tag, Version
 
 _METADATA = paths.REGISTRY / "metadata.json"
@@ -13,15 +19,62 @@ _SCORES = ("f1", "accuracy", "precision", "recall", "roc_auc", "log_loss", "brie
 
 
 def write(registry: Registry) -> None:
-    """Rewrite registry/metadata.json and registry/current_model.txt from MLflow, each at once."""
-    versions = registry.versions()
-    metrics = _metrics_by_run(registry)
-    files.write_json(_METADATA, [_entry(v, metrics.get(v.run_id, {})) for v in versions])
-    current = [version.number for version in versions if PRODUCTION in version.aliases]
+    """Rewrite registry/metadata.json and registry/current_model.txt from MLflow."""
+    with _locked():
+        versions = registry.versions()
+        metrics = _metrics_by_run(registry)
+        _write([_entry(v, metrics.get(v.run_id, {})) for v in versions])
+
+
+def follow(registry: Registry) -> None:
+    """Bring the aliases in registry/ up to date, after one has moved.
+
+    The move has happened, so whatever is wrong with these files is a warning.
+    """
+    try:
+        with _locked():
+            entries = _read()
+            aliases = registry.aliases()
+            if not set(aliases.values()) <= {entry["version"] for entry in entries}:
+                versions, metrics = registry.versions(), _metrics_by_run(registry)
+                entries = [_entry(v, metrics.get(v.run_id, {})) for v in versions]
+            for entry in entries:
+                entry["aliases"] = sorted(a for a, to in aliases.items() if to == entry["version"])
+            _write(entries)
+    except (OSError, UserError) as error:
+        cli.warn(f"registry/ is behind ({error}); `python src/status.py --sync` brings it up")
+
+
+def _write(entries: list[dict[str, Any]]) -> None:
+    """Both files, each in one step."""
+    files.write_json(_METADATA, entries)
+    current = [entry["version"] for entry in entries if PRODUCTION in entry["aliases"]]
     if current:
         files.write_text(_CURRENT, f"{MODEL}/{current[0]}\n")
     else:
         _CURRENT.unlink(missing_ok=True)
+
+
+def _read() -> list[dict[str, Any]]:
+    """The entries as they are written; none where the file is missing or not ours."""
+    try:
+        entries = json.loads(_METADATA.read_text(encoding="utf-8"))
+        return [entry for entry in entries if entry["version"] and "aliases" in entry]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return []
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """One process at a time asks MLflow and writes what it said, so that the last to write knows
+    the latest; the lock ends with its process."""
+    paths.REGISTRY.mkdir(exist_ok=True)
+    folder = os.open(paths.REGISTRY, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _entry(version: Version, metrics: dict[str, float]) -> dict[str, Any]:

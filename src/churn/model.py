@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from churn.column import Column, Seen, Value
 from churn.errors import UserError
-from churn.schema import Example, ModelSchema, Schema
-from churn.settings import Data, Train
+from churn.schema import Example, ModelSchema, Schema, SplitRule
+from churn.settings import Data, Split, Train
 
 FOLDS = 5
 _STAGES = 50
@@ -213,7 +213,11 @@ def probability(model: Any, features: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def describe(
-    model: FixedThresholdClassifier, features: pd.DataFrame, schema: Schema, data: Data
+    model: FixedThresholdClassifier,
+    features: pd.DataFrame,
+    schema: Schema,
+    data: Data,
+    split: Split,
 ) -> ModelSchema:
     """The schema that travels with the fitted model: what training saw, and how the model answers
     for a typical customer, who is nobody in the table (medians and most frequent categories)."""
@@ -230,6 +234,7 @@ def describe(
         positive=data.positive,
         threshold=model.threshold,
         example=example,
+        split=SplitRule(id=data.id, test_size=split.test_size, salt=split.salt),
     )
 
 

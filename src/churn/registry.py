@@ -1,22 +1,17 @@
-"""All talk with MLflow's registry: versions, their tags, the alias, and the record of its moves."""
+"""All talk with MLflow's registry: versions, their tags, and where the aliases point."""
 
-import getpass
-import os
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from churn import lineage
 from churn.errors import Refused
 from churn.gate import PASSED, Verdict
 from churn.rest import Mlflow, MlflowRefused, NotFound
 
 EXPERIMENT = "mlops-lab-01"
-MOVES = f"{EXPERIMENT}-moves"
 MODEL = "churn_model"
-PRODUCTION = "production"
-ALIASES = (PRODUCTION, "staging", "champion")
+PRODUCTION, STAGING, CHAMPION = "production", "staging", "champion"
+ALIASES = (PRODUCTION, STAGING, CHAMPION)
 
 
 class Tag:
@@ -32,6 +27,11 @@ class Tag:
     GATE = "gate"
     GATE_REASON = "gate_reason"
     GATE_F1 = "gate_f1"
+    SERVABLE = "servable"
+
+
+SERVABLE = "yes"
+"""The value of Tag.SERVABLE where a version loads and answers its example; else what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,25 @@ class Version:
         return self.tags.get(Tag.GATE, "")
 
     @property
+    def gate_reason(self) -> str:
+        return self.tags.get(Tag.GATE_REASON, "")
+
+    @property
     def passed(self) -> bool:
         return self.gate == PASSED
+
+    @property
+    def unservable(self) -> str:
+        """Why the version could not be loaded when it was last tried; empty where nobody found
+        anything."""
+        said = self.tags.get(Tag.SERVABLE, "")
+        return "" if said == SERVABLE else said
 
     @property
     def lineage(self) -> dict[str, str]:
         """Which run made the version, from which commit and data."""
         names = (Tag.GIT_COMMIT, Tag.GIT_CLEAN, Tag.RAW_SHA256, Tag.MODEL_SHA256)
         return {"run_id": self.run_id, **{name: self.tags.get(name, "") for name in names}}
-
-
-@dataclass(frozen=True)
-class Move:
-    """One move of an alias: `from_version` is empty where the alias pointed nowhere."""
-
-    at: str
-    alias: str
-    from_version: str
-    to_version: str
-    command: str
-    reason: str
 
 
 class Registry:
@@ -82,15 +81,17 @@ class Registry:
     def __init__(self, mlflow: Mlflow) -> None:
         self.mlflow = mlflow
 
-    def versions(self) -> list[Version]:
-        """All versions, newest first, with their aliases (which MLflow's search leaves out)."""
+    def aliases(self) -> dict[str, str]:
+        """The version number that each alias points to."""
         try:
             model = self.mlflow.get("registered-models/get", name=MODEL)["registered_model"]
         except NotFound:
-            return []
-        aliases: dict[str, list[str]] = {}
-        for entry in model.get("aliases", []):
-            aliases.setdefault(entry["version"], []).append(entry["alias"])
+            return {}
+        return {entry["alias"]: entry["version"] for entry in model.get("aliases", [])}
+
+    def versions(self) -> list[Version]:
+        """All versions, newest first, with their aliases (which MLflow's search leaves out)."""
+        aliases = self.aliases()
         found = []
         token: str | None = ""
         while token is not None:
@@ -102,15 +103,26 @@ class Registry:
             )
             found += page.get("model_versions", [])
             token = page.get("next_page_token") or None
-        versions = [_version(entry, aliases.get(entry["version"], [])) for entry in found]
+        versions = [
+            _version(entry, [alias for alias, to in aliases.items() if to == entry["version"]])
+            for entry in found
+        ]
         return sorted(versions, key=lambda version: int(version.number), reverse=True)
 
+    def find(self, number: str) -> Version | None:
+        """The version with this number, without its aliases; None where there is none."""
+        try:
+            answer = self.mlflow.get("model-versions/get", name=MODEL, version=number)
+        except NotFound:
+            return None
+        return _version(answer["model_version"], [])
+
     def version(self, number: str) -> Version:
-        """The version with this number. Raises Refused where there is none."""
+        """The version with this number, without its aliases. Raises Refused where there is none."""
+        version = self.find(number)
+        if version:
+            return version
         versions = self.versions()
-        for version in versions:
-            if version.number == number:
-                return version
         if not versions:
             raise Refused(nothing_registered(self.mlflow.uri))
         known = ", ".join(version.number for version in versions[:10])
@@ -148,91 +160,55 @@ class Registry:
 
     def record_verdict(self, number: str, verdict: Verdict, gate_f1: float) -> None:
         """Write the gate's decision on the version; the verdict last, when its reason stands."""
-        for key, value in (
-            (Tag.GATE_F1, f"{gate_f1:g}"),
-            (Tag.GATE_REASON, verdict.reason),
-            (Tag.GATE, verdict.word),
-        ):
-            self.mlflow.post(
-                "model-versions/set-tag", name=MODEL, version=number, key=key, value=value
-            )
+        self._tag(number, Tag.GATE_F1, f"{gate_f1:g}")
+        self._tag(number, Tag.GATE_REASON, verdict.reason)
+        self._tag(number, Tag.GATE, verdict.word)
+
+    def record_servable(self, number: str, problem: str) -> None:
+        """Write on the version that it loads and answers its example, or with what `problem` it
+        does not."""
+        self._tag(number, Tag.SERVABLE, problem or SERVABLE)
 
     def artifact_uri(self, number: str) -> str:
         """Where the files of the version's MLflow model lie."""
         answer = self.mlflow.get("model-versions/get-download-uri", name=MODEL, version=number)
         return str(answer["artifact_uri"]).rstrip("/")
 
-    def move_alias(self, alias: str, to: Version, command: str, reason: str) -> Move:
-        """Point the alias to a version and record the move.
+    def point(self, alias: str, number: str) -> None:
+        """Let the alias point to the version, or to nothing where `number` is empty.
 
-        The record is written first: a move without a record would mislead the next rollback,
-        while a record without its move is seen by comparing it with the alias.
+        MLflow does it whatever the alias points to at that moment: moves.py is what makes it safe.
         """
-        current = self.at_alias(alias)
-        move = Move(
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            alias=alias,
-            from_version=current.number if current else "",
-            to_version=to.number,
-            command=command,
-            reason=reason,
-        )
-        self._record(move)
-        self.mlflow.post("registered-models/alias", name=MODEL, alias=alias, version=to.number)
-        return move
+        if number:
+            self.mlflow.post("registered-models/alias", name=MODEL, alias=alias, version=number)
+        else:
+            self.mlflow.delete("registered-models/alias", name=MODEL, alias=alias)
 
-    def moves(self, alias: str) -> list[Move]:
-        """The recorded moves of the alias, newest first."""
-        experiment = self.experiment_id(MOVES)
-        if experiment is None:
-            return []
-        runs = self.mlflow.pages(
-            "runs/search",
-            "runs",
-            experiment_ids=[experiment],
-            filter=f"tags.alias = '{alias}'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1000,
-        )
-        return [_move(_as_dict(run["data"].get("tags", []))) for run in runs]
+    def check_files(self, number: str) -> None:
+        """Raises UserError where the files of the version cannot be had from the server."""
+        self.mlflow.get_artifact(f"{self.artifact_uri(number)}/MLmodel")
+
+    def _tag(self, number: str, key: str, value: str) -> None:
+        self.mlflow.post("model-versions/set-tag", name=MODEL, version=number, key=key, value=value)
 
     def run_url(self, run_id: str) -> str:
         """The page in MLflow of a run of the experiment."""
         return f"{self.mlflow.uri}/#/experiments/{self.experiment_id(EXPERIMENT)}/runs/{run_id}"
 
-    def experiment_id(self, name: str) -> str | None:
+    def experiment(self, name: str) -> dict[str, Any] | None:
+        """The experiment as MLflow describes it, also where it has been deleted; None where no
+        experiment ever had the name."""
         try:
             answer = self.mlflow.get("experiments/get-by-name", experiment_name=name)
         except NotFound:
             return None
-        return str(answer["experiment"]["experiment_id"])
+        found: dict[str, Any] = answer["experiment"]
+        return found
 
-    def _record(self, move: Move) -> None:
-        """A move is a run of an experiment of its own, so it shows in MLflow's pages."""
-        experiment = self.experiment_id(MOVES)
-        if experiment is None:
-            experiment = self.mlflow.post("experiments/create", name=MOVES)["experiment_id"]
-        now = time.time_ns() // 1_000_000
-        tags = {
-            "at": move.at,
-            "alias": move.alias,
-            "from": move.from_version,
-            "to": move.to_version,
-            "command": move.command,
-            "reason": move.reason,
-            Tag.GIT_COMMIT: lineage.git_commit(),
-            "mlflow.user": _user(),
-        }
-        name = f"{move.alias}: {move.from_version or 'nothing'} → {move.to_version}"
-        run = self.mlflow.post(
-            "runs/create",
-            experiment_id=experiment,
-            run_name=name,
-            start_time=now,
-            tags=_pairs(tags),
-        )
-        run_id = run["run"]["info"]["run_id"]
-        self.mlflow.post("runs/update", run_id=run_id, status="FINISHED", end_time=now)
+    def experiment_id(self, name: str) -> str | None:
+        """The id of the experiment, or None where there is none."""
+        found = self.experiment(name)
+        return str(found["experiment_id"]) if found else None
 
 
 # Without -s, -f would run the stages before them too, and take a new snapshot of the data.
@@ -246,13 +222,6 @@ def nothing_registered(uri: str) -> str:
     )
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have a number and no name
-        return str(os.getuid())
-
-
 def _version(entry: dict[str, Any], aliases: list[str]) -> Version:
     created = datetime.fromtimestamp(int(entry["creation_timestamp"]) / 1000, UTC)
     return Version(
@@ -261,17 +230,6 @@ def _version(entry: dict[str, Any], aliases: list[str]) -> Version:
         created=created.isoformat(timespec="seconds"),
         tags=_as_dict(entry.get("tags", [])),
         aliases=tuple(sorted(aliases)),
-    )
-
-
-def _move(tags: dict[str, str]) -> Move:
-    return Move(
-        at=tags.get("at", ""),
-        alias=tags.get("alias", ""),
-        from_version=tags.get("from", ""),
-        to_version=tags.get("to", ""),
-        command=tags.get("command", ""),
-        reason=tags.get("reason", ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs of the experiment over REST: a search, its trials, and the candidates of a choice. (A
+"""Runs over REST: a search, its trials, the candidates of a choice, the entries of the ledger. (A
 training is logged by MLflow's own client, in tracking.py, because it has a model.)"""
 
 import time
@@ -29,13 +29,13 @@ def running(registry: Registry, name: str) -> Iterator[Run]:
     experiment = registry.experiment_id(EXPERIMENT)
     if experiment is None:
         experiment = mlflow.post("experiments/create", name=EXPERIMENT)["experiment_id"]
-    run = _create(mlflow, experiment, name, {})
+    run = Run(create(mlflow, experiment, name, {}), experiment)
     try:
         yield run
     except BaseException as error:
-        _end(mlflow, run, "FAILED" if isinstance(error, Exception) else "KILLED")
+        end(mlflow, run.id, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
-    _end(mlflow, run, "FINISHED")
+    end(mlflow, run.id, "FINISHED")
 
 
 def record_child(
@@ -47,14 +47,14 @@ def record_child(
 ) -> None:
     """A finished run below the run `parent`."""
     mlflow = registry.mlflow
-    run = _create(mlflow, parent.experiment, name, {PARENT: parent.id})
+    run_id = create(mlflow, parent.experiment, name, {PARENT: parent.id})
     mlflow.post(
         "runs/log-batch",
-        run_id=run.id,
+        run_id=run_id,
         params=[{"key": key, "value": str(value)} for key, value in params.items()],
         metrics=metric_entries(metrics),
     )
-    _end(mlflow, run, "FINISHED")
+    end(mlflow, run_id, "FINISHED")
 
 
 def metric_entries(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -65,7 +65,8 @@ def metric_entries(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
     ]
 
 
-def _create(mlflow: Mlflow, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
+def create(mlflow: Mlflow, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    """Start a run of the experiment with this id; the run's id."""
     created = mlflow.post(
         "runs/create",
         experiment_id=experiment,
@@ -73,11 +74,12 @@ def _create(mlflow: Mlflow, experiment: str, name: str, tags: Mapping[str, str])
         start_time=_now(),
         tags=[{"key": key, "value": value} for key, value in tags.items()],
     )
-    return Run(str(created["run"]["info"]["run_id"]), experiment)
+    return str(created["run"]["info"]["run_id"])
 
 
-def _end(mlflow: Mlflow, run: Run, status: str) -> None:
-    mlflow.post("runs/update", run_id=run.id, status=status, end_time=_now())
+def end(mlflow: Mlflow, run_id: str, status: str) -> None:
+    """End the run: FINISHED, FAILED or KILLED."""
+    mlflow.post("runs/update", run_id=run_id, status=status, end_time=_now())
 
 
 def _now() -> int:

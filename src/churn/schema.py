@@ -109,6 +109,16 @@ class Example(BaseModel):
     probability: float
 
 
+class SplitRule(BaseModel):
+    """How the rows were split into train and test (see split.assign)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str | None
+    test_size: float
+    salt: str
+
+
 class ModelSchema(Schema):
     """The schema that travels with a model version: what it was trained on and how it decides."""
 
@@ -116,6 +126,7 @@ class ModelSchema(Schema):
     positive: str
     threshold: float
     example: Example
+    split: SplitRule | None = None
 
     def unfamiliar(self, row: dict[str, Value]) -> list[str]:
         """One warning for each value of a clean row that training did not see."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from churn import metrics
 from churn.column import Column, fold
-from churn.metrics import Intervals, Labels, Probabilities
+from churn.metrics import Intervals
+from churn.resampling import Labels, Probabilities
 from churn.schema import Schema
 
 MISSING, OTHERS = "(missing)", "(others)"

@@ -211,6 +211,11 @@ class Evaluate(Section):
         return self
 
 
+class Promote(Section):
+    compare_by: Literal["roc_auc", "f1", "log_loss", "brier"] = "roc_auc"
+    max_regression: float = Field(0.01, ge=0, le=1)
+
+
 class Params(Section):
     """params.yaml, whole."""
 
@@ -219,6 +224,7 @@ class Params(Section):
     train: Train
     tune: Tune = Tune()
     evaluate: Evaluate
+    promote: Promote = Promote()
 
     def with_segments(self, names: tuple[str, ...]) -> "Params":
         """These parameters with other evaluate.segments."""
