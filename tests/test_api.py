@@ -228,7 +228,8 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(
     server.mlflow.put_artifact(
         f"{server.artifact_uri('1')}/model.skops", pickle.dumps(Bomb(exploded))
     )
-    project.do(*PROMOTE, "--version", "1")
+    assert "cannot be served" in project.refused(*PROMOTE, "--version", "1")
+    project.do(*PROMOTE, "--version", "1", "--force", "--reason", "to see what happens")
     wait_until(lambda: api.client.get("/model").json()["problem"] is not None)
     state = api.client.get("/model").json()
     assert state["desired_version"] == "1"

@@ -38,6 +38,13 @@ def version_number(text: str) -> str:
     return str(int(text))
 
 
+def whole_number(text: str) -> int:
+    """The argparse type of a count: a whole number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def add_move_arguments(parser: Parser) -> None:
     """What promote.py and rollback.py both take; `check_move_arguments` belongs to it."""
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the ledger")

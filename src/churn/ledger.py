@@ -20,7 +20,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 from churn import lineage, runs
@@ -86,6 +85,24 @@ class Entry:
     move: Move
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """The newest entry of a chain, what was read on the way to it, and what is still to be read."""
+
+    last: Entry | None
+    read: dict[str, Entry]
+    rest: Iterator[Entry]
+
+    @property
+    def undecided(self) -> list[Entry]:
+        """What stands beside and above the newest entry, and is not part of the chain."""
+        last = self.last
+        if last is None:
+            return []
+        others = [entry for entry in self.read.values() if entry.run_id != last.run_id]
+        return [entry for entry in others if entry.number >= last.number]
+
+
 class Overtaken(Refused):
     """Somebody else moved the alias while this move was being prepared."""
 
@@ -100,7 +117,11 @@ class Ledger:
 
     def entries(self, alias: str) -> Iterator[Entry]:
         """The chain of the alias, newest first; read page by page, as far as it is asked for."""
-        return self._chain(alias, [])
+        reading = self._read_end(alias)
+        entry = reading.last
+        while entry:
+            yield entry
+            entry = self._before(entry, reading) if entry.previous else None
 
     def moves(self, alias: str) -> Iterator[Move]:
         """The moves of the alias, newest first; the opening is one if the alias had a version."""
@@ -110,36 +131,35 @@ class Ledger:
     def end(self, alias: str) -> tuple[Entry | None, list[Entry]]:
         """The newest entry of the alias, None where the ledger has not been opened; and what was
         written to come after it and is not decided."""
-        while True:
-            undecided: list[Entry] = []
-            last = next(self._chain(alias, undecided), None)
-            # One that names a successor was overtaken while it was being read.
-            if last is None or not last.next:
-                return last, undecided
+        reading = self._read_end(alias)
+        return reading.last, reading.undecided
 
-    def _chain(self, alias: str, undecided: list[Entry]) -> Iterator[Entry]:
-        """The chain, newest first; before it starts, `undecided` is filled with what stands above
-        it and does not belong to it."""
-        wanted = ""
-        above: list[Entry] = []
-        for _, same in groupby(self._written(alias), key=lambda entry: entry.number):
-            group = list(same)
-            if not wanted:
-                # The newest entry of the chain is the highest that one below it names.
-                named = {entry.next for entry in group}
-                undecided += [entry for entry in above if entry.run_id not in named]
-                newest = next((entry for entry in above if entry.run_id in named), None)
-                if newest:
-                    yield newest
-                    wanted = newest.previous
-                elif group[0].number == 0:
-                    wanted = group[0].run_id
-                else:
-                    above = group
-                    continue
-            entry = next(entry for entry in group if entry.run_id == wanted)
-            yield entry
-            wanted = entry.previous
+    def _read_end(self, alias: str) -> "_Reading":
+        """Read from the highest number down to the newest entry of the chain: the first one that
+        another names."""
+        while True:
+            read: dict[str, Entry] = {}
+            rest = self._written(alias)
+            last = None
+            for entry in rest:
+                if entry.next or entry.number == 0:
+                    last = read.get(entry.next, entry)
+                    read[entry.run_id] = entry
+                    break
+                read[entry.run_id] = entry
+            # One that names a successor which was not read was overtaken in the meantime.
+            if last is None or not last.next:
+                return _Reading(last, read, rest)
+
+    def _before(self, entry: Entry, reading: "_Reading") -> Entry:
+        """The entry before this one. MLflow counts its pages from the top, so while others write
+        an entry may be missing from them; then it is asked for by itself."""
+        read = reading.read
+        for other in reading.rest if entry.previous not in read else ():
+            read[other.run_id] = other
+            if other.run_id == entry.previous:
+                break
+        return read.get(entry.previous) or self.read(entry.previous)
 
     def append(self, last: Entry, move: Move) -> Entry:
         """Make the move the entry after `last`. Raises Overtaken where another one is."""

@@ -9,21 +9,16 @@ from typing import Any
 
 from churn import cli, files, paths
 from churn.errors import UserError
-from churn.registry import EXPERIMENT, MODEL, PRODUCTION, Registry, Tag, Version
+from churn.registry import MODEL, PRODUCTION, Registry, Tag, Version
 
 _METADATA = paths.REGISTRY / "metadata.json"
 _CURRENT = paths.REGISTRY / "current_model.txt"
-
-# The run in MLflow has a hundred more: intervals, deciles, segments.
-_SCORES = ("f1", "accuracy", "precision", "recall", "roc_auc", "log_loss", "brier")
 
 
 def write(registry: Registry) -> None:
     """Rewrite registry/metadata.json and registry/current_model.txt from MLflow."""
     with _locked():
-        versions = registry.versions()
-        metrics = _metrics_by_run(registry)
-        _write([_entry(v, metrics.get(v.run_id, {})) for v in versions])
+        _write(_all(registry))
 
 
 def follow(registry: Registry) -> None:
@@ -36,8 +31,7 @@ def follow(registry: Registry) -> None:
             entries = _read()
             aliases = registry.aliases()
             if not set(aliases.values()) <= {entry["version"] for entry in entries}:
-                versions, metrics = registry.versions(), _metrics_by_run(registry)
-                entries = [_entry(v, metrics.get(v.run_id, {})) for v in versions]
+                entries = _all(registry)
             for entry in entries:
                 entry["aliases"] = sorted(a for a, to in aliases.items() if to == entry["version"])
             _write(entries)
@@ -77,6 +71,12 @@ def _locked() -> Iterator[None]:
         os.close(folder)
 
 
+def _all(registry: Registry) -> list[dict[str, Any]]:
+    versions = registry.versions()
+    metrics = registry.metrics([version.run_id for version in versions])
+    return [_entry(version, metrics.get(version.run_id, {})) for version in versions]
+
+
 def _entry(version: Version, metrics: dict[str, float]) -> dict[str, Any]:
     return {
         "version": version.number,
@@ -89,21 +89,4 @@ def _entry(version: Version, metrics: dict[str, float]) -> dict[str, Any]:
         "data_hash": version.tags.get(Tag.RAW_SHA256),
         "model_hash": version.tags.get(Tag.MODEL_SHA256),
         "aliases": list(version.aliases),
-    }
-
-
-def _metrics_by_run(registry: Registry) -> dict[str, dict[str, float]]:
-    experiment = registry.experiment_id(EXPERIMENT)
-    if experiment is None:
-        return {}
-    runs = registry.mlflow.pages(
-        "runs/search", "runs", experiment_ids=[experiment], max_results=1000
-    )
-    return {
-        run["info"]["run_id"]: {
-            metric["key"]: metric["value"]
-            for metric in run["data"].get("metrics", [])
-            if metric["key"] in _SCORES
-        }
-        for run in runs
     }

@@ -14,12 +14,18 @@ PRODUCTION, STAGING, CHAMPION = "production", "staging", "champion"
 ALIASES = (PRODUCTION, STAGING, CHAMPION)
 
 
+# The run in MLflow has a hundred more: intervals, deciles, segments.
+_SCORES = ("f1", "accuracy", "precision", "recall", "roc_auc", "log_loss", "brier")
+_RUNS_AT_ONCE = 100
+
+
 class Tag:
     """The tags of a model version."""
 
     GIT_COMMIT = "git_commit"
     GIT_CLEAN = "git_clean"
     RAW_SHA256 = "raw_sha256"
+    RAW_MD5 = "raw_md5"
     MODEL_SHA256 = "model_sha256"
     TRAINING = "training_version"
     ESTIMATOR = "estimator"
@@ -183,6 +189,29 @@ class Registry:
             self.mlflow.post("registered-models/alias", name=MODEL, alias=alias, version=number)
         else:
             self.mlflow.delete("registered-models/alias", name=MODEL, alias=alias)
+
+    def metrics(self, run_ids: list[str]) -> dict[str, dict[str, float]]:
+        """The scores on the test split of each of these runs, by run and name."""
+        experiment = self.experiment_id(EXPERIMENT)
+        if experiment is None:
+            return {}
+        found: dict[str, dict[str, float]] = {}
+        for start in range(0, len(run_ids), _RUNS_AT_ONCE):
+            some = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _RUNS_AT_ONCE])
+            runs = self.mlflow.pages(
+                "runs/search",
+                "runs",
+                experiment_ids=[experiment],
+                filter=f"attributes.run_id IN ({some})",
+                max_results=_RUNS_AT_ONCE,
+            )
+            for run in runs:
+                found[run["info"]["run_id"]] = {
+                    metric["key"]: metric["value"]
+                    for metric in run["data"].get("metrics", [])
+                    if metric["key"] in _SCORES
+                }
+        return found
 
     def check_files(self, number: str) -> None:
         """Raises UserError where the files of the version cannot be had from the server."""

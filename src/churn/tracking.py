@@ -24,7 +24,7 @@ from mlflow.types import ColSpec
 from mlflow.types import Schema as MlflowSchema
 
 import mlflow
-from churn import files, lineage, model, paths, runs
+from churn import cli, files, lineage, model, paths, runs
 from churn.choice import Choice
 from churn.errors import UserError
 from churn.registry import EXPERIMENT, MODEL, Registry, Tag, Version
@@ -71,11 +71,13 @@ def log_training(
         named = Path(folder) / f"{MODEL}_{train.version}.joblib"
         shutil.copyfile(exported, named)
         mlflow.log_artifact(str(named), "exported_models")
+        _log_uncommitted(Path(folder))
         logged = _log_model(fitted, described, Path(folder))
         tags = {
             Tag.GIT_COMMIT: lineage.git_commit(),
             Tag.GIT_CLEAN: lineage.git_clean(),
             Tag.RAW_SHA256: files.sha256(paths.RAW),
+            Tag.RAW_MD5: lineage.md5(paths.RAW),
             Tag.MODEL_SHA256: files.sha256(exported),
             Tag.TRAINING: train.version,
             Tag.ESTIMATOR: chosen.estimator,
@@ -94,6 +96,19 @@ def _run(registry: Registry, name: str) -> Iterator[mlflow.ActiveRun]:
             yield run
     except MlflowException as error:
         raise UserError(f"MLflow at {registry.mlflow.uri}: {error.message}") from None
+
+
+def _log_uncommitted(folder: Path) -> None:
+    """Log what differs from the commit, so that an experiment can be reproduced as well."""
+    uncommitted = lineage.uncommitted()
+    if uncommitted.patch:
+        patch = folder / lineage.PATCH
+        patch.write_bytes(uncommitted.patch)
+        mlflow.log_artifact(str(patch))
+    if uncommitted.left_out:
+        mlflow.set_tag(lineage.LEFT_OUT, uncommitted.left_out)
+        if uncommitted.left_out != lineage.NOTHING_READ:
+            cli.warn(f"uncommitted changes are not recorded: {uncommitted.left_out}; commit them")
 
 
 def _log_model(fitted: Any, described: ModelSchema, folder: Path) -> Any:

@@ -1,0 +1,110 @@
+"""The raw data that a version was trained on, from wherever it is to be had."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import yaml
+
+from churn import files, paths
+from churn.errors import UserError
+
+_SECONDS = 1800
+
+
+class SnapshotMissing(UserError):
+    """The raw data of a version is nowhere to be had."""
+
+
+Fetch = Callable[[Path], str]
+"""Puts a file at the path and returns an empty text, or says why it cannot."""
+
+
+def bring(sha256: str, md5: str, place: Path) -> str:
+    """Put the snapshot with these hashes at `place`, and return where it came from: DVC's cache,
+    this checkout's data/raw.csv or a DVC remote. `md5` may be empty where it is not known.
+
+    Raises SnapshotMissing, naming what was tried.
+    """
+    tried = []
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for source, fetch in _sources(md5):
+        said = fetch(place)
+        if not said and files.sha256(place) == sha256:
+            return source
+        place.unlink(missing_ok=True)
+        tried.append(f"{source} {said or 'holds another file'}")
+    raise SnapshotMissing(
+        f"its data are missing (SHA-256 {sha256}, MD5 {md5 or 'unknown'}): {'; '.join(tried)}"
+    )
+
+
+def locked_md5(lock: Path) -> str:
+    """The MD5 of data/raw.csv in a dvc.lock; empty where it names none."""
+    try:
+        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return ""
+    return next((str(out["md5"]) for out in outs if out.get("path") == _RAW), "")
+
+
+_RAW = paths.shown(paths.RAW)
+
+
+def _sources(md5: str) -> Iterator[tuple[str, Fetch]]:
+    """The places to look in, the nearest first; DVC is asked about one only when it is its turn."""
+    if md5:
+        cache = Path(_dvc("cache", "dir").stdout.strip() or ".dvc/cache")
+        yield "DVC's cache", _copy(paths.ROOT / cache / _name(md5))
+    yield f"{_RAW} of this checkout", _copy(paths.RAW)
+    if not md5:
+        return
+    remotes = [line.split()[0] for line in _dvc("remote", "list").stdout.splitlines() if line]
+    for remote in remotes:
+        yield f"DVC's remote {remote}", _download(remote, md5)
+    if not remotes:
+        yield "a DVC remote", lambda place: "is not set"
+
+
+def _name(md5: str) -> str:
+    """Where DVC 3 puts a file in a cache or remote."""
+    return f"files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def _copy(source: Path) -> Fetch:
+    def fetch(place: Path) -> str:
+        if not source.is_file():
+            return "does not have it"
+        shutil.copyfile(source, place)
+        return ""
+
+    return fetch
+
+
+def _download(remote: str, md5: str) -> Fetch:
+    """By its name: `dvc pull` gets only what a dvc.lock or .dvc file of this checkout names."""
+
+    def fetch(place: Path) -> str:
+        done = _dvc("get-url", "--force", f"remote://{remote}/{_name(md5)}", str(place))
+        if done.returncode == 0:
+            return ""
+        if "does not exist" in done.stderr:
+            return "does not have it"
+        said = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+        return f"cannot be asked, saying: {said[-1].removeprefix('ERROR: ')}"
+
+    return fetch
+
+
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """DVC in this checkout, whose settings and passwords it reads."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    try:
+        return subprocess.run(
+            command, cwd=paths.ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer in {_SECONDS} s")
