@@ -1,8 +1,9 @@
 """The version that an API process serves, and the thread that follows the alias."""
 
+import random
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,9 @@ from churn.errors import UserError
 from churn.registry import MODEL, PRODUCTION, Registry, Version
 from churn.rest import Mlflow
 from churn.scorer import NotServable, Scorer
+
+# Versions that were served stay loaded, so that a rollback takes over without a download.
+_KEPT = 3
 
 # A server that is gone for a while must not hold the thread for longer than it takes to notice.
 _TIMEOUT = httpx.Timeout(30.0, connect=2.0)
@@ -57,6 +61,7 @@ class AliasFollower:
         self._registry = Registry(Mlflow(environment, _TIMEOUT))
         self._pause = environment.RELOAD_SECONDS
         self._refused: tuple[str, str] | None = None
+        self._kept: dict[str, Served] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alias-follower", daemon=True)
 
@@ -77,7 +82,9 @@ class AliasFollower:
             except Exception as error:  # noqa: BLE001 - the thread must live; /model shows it
                 self.problem = f"unexpected: {error!r}"
             self.looked = True
-            self._stop.wait(max(0.0, self._pause - (time.monotonic() - started)))
+            # Never more than the pause from one look to the next, and not all processes at once.
+            pause = self._pause * random.uniform(0.8, 0.95)  # noqa: S311
+            self._stop.wait(max(0.0, pause - (time.monotonic() - started)))
 
     def _look(self) -> str | None:
         """Compare the alias with what is served, and swap if they differ; what is wrong, if so.
@@ -93,12 +100,26 @@ class AliasFollower:
         if self._refused and self._refused[0] == version.run_id:
             return self._refused[1]
         try:
-            self.served = Served.load(self._registry, version)
+            self.served = self._loaded(version)
         except NotServable as error:
             self._refused = (version.run_id, f"version {version.number} is refused: {error}")
             return self._refused[1]
         self._refused = None
         return None
+
+    def _loaded(self, version: Version) -> Served:
+        """The version, as it was loaded when it was served before, or from MLflow."""
+        kept = self._kept.pop(version.run_id, None)
+        if kept is None:
+            served = Served.load(self._registry, version)
+        else:
+            # Its tags may have changed since, as the gate's verdict does.
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            served = replace(kept, version=version, loaded_at=now)
+        self._kept[version.run_id] = served
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return served
 
     def state(self) -> dict[str, Any]:
         """What is served, what should be, and why they differ, for GET /model."""
