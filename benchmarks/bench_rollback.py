@@ -96,7 +96,7 @@ rounds beside {APIS} API processes; medians.
 | `python -c "import httpx"` | {httpx:.2f} s |
 | ratio of the first two (lowest and highest round) | {rollback / bare:.2f} \
 ({min(ratios):.2f} to {max(ratios):.2f}) |
-| an API process serves the old version, after rollback.py has returned | {statistics.median(lags):.2f} s |
+| an API serves the old version, after rollback.py has returned | {statistics.median(lags):.2f} s |
 | … the slowest of {len(lags)} | {max(lags):.2f} s |
 """
 

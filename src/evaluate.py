@@ -18,6 +18,7 @@ import joblib
 
 from churn import (
     card,
+    challenge,
     cli,
     dataset,
     evaluation,
@@ -37,7 +38,9 @@ from churn import (
 )
 from churn.environment import read_environment
 from churn.errors import UserError
-from churn.registry import MODEL, TRAIN_AGAIN, Registry
+from churn.ledger import Ledger
+from churn.lifecycle import EVALUATE
+from churn.registry import CHAMPION, MODEL, TRAIN_AGAIN, Registry
 from churn.rest import NotFound
 from churn.schema import SPLIT, read_schema
 
@@ -94,7 +97,22 @@ def main() -> None:
     cli.step(f"{MODEL} version {training['version']} {verdict.word} its gate: {verdict.reason}")
     cli.step(f"the model card: {paths.shown(paths.MODEL_CARD)}")
     if verdict.passed:
+        challenge_champion(registry, training["version"])
         cli.step("next: python src/promote.py")
+
+
+def challenge_champion(registry: Registry, number: str) -> None:
+    """Let the alias champion follow to this version, which passed, if it is the better one. The
+    first champion is made by the first promotion."""
+    champion = registry.aliases().get(CHAMPION)
+    if champion in (None, number):
+        return
+    version = registry.version(number)
+    challenge.announce(version, [champion])
+    outcome = challenge.trial(version, [champion])
+    registry.record_servable(number, outcome.problem)
+    challenge.follow_champion(Ledger(registry), version, outcome, EVALUATE)
+    mirror.follow(registry)
 
 
 def read_training() -> dict[str, Any]:

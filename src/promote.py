@@ -7,8 +7,8 @@
 
 Before the alias moves, a process of its own loads the version as the API does, and compares it with
 the version that is there, on rows that neither was trained on. One that is significantly worse by
-more than promote.max_regression is refused. The alias champion only moves to a better one, and
-follows the promotions to production by itself.
+more than promote.max_regression is refused. The alias champion only moves to a better one, and by
+itself: with each promotion to production, and when a version passes its gate.
 """
 
 import argparse
@@ -46,6 +46,7 @@ def main() -> None:
     against = [] if version.passed else [lifecycle.objection(version)]
     check(version, against, arguments)
     champion = registry.aliases().get(CHAMPION, "")
+    challenge.announce(version, [standing.version, champion])
     outcome = challenge.trial(version, [standing.version, champion])
     if not arguments.dry_run:
         registry.record_servable(version.number, outcome.problem)

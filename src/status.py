@@ -10,37 +10,17 @@ A commit with a + had uncommitted changes.
 """
 
 import json
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import httpx
-
 from churn import cli, lifecycle, mirror, moves, server
+from churn.apis import Api, ask
 from churn.environment import read_environment
 from churn.ledger import Ledger, Move
 from churn.registry import ALIASES, MODEL, PRODUCTION, Registry, Tag, Version
 
 SHOWN = 20
 HEADING = ("version", "state", "gate", "F1", "ROC-AUC", "aliases", "created", "commit", "data")
-
-
-@dataclass(frozen=True)
-class Api:
-    """What one API process says of itself, or why it says nothing."""
-
-    url: str
-    version: str | None
-    desired: str | None
-    problem: str | None
-
-    def told(self, alias_at: str) -> str:
-        if self.version is None and self.desired is None:
-            return f"{self.problem}"
-        said = f"serves version {self.version or 'none'}"
-        if self.version != (alias_at or None):
-            said += f", NOT version {alias_at or 'none'}"
-        return f"{said}: {self.problem}" if self.problem else said
 
 
 def main() -> None:
@@ -80,7 +60,7 @@ def main() -> None:
     for alias in ALIASES:
         cli.step(f"{alias:<11} {where(history[alias])}")
     for api in apis:
-        cli.step(f"{'API':<11} {api.url} {api.told(standings[PRODUCTION].version)}")
+        cli.step(f"{'API':<11} {api.url} {told(api, standings[PRODUCTION].version)}")
     if versions:
         rows = [row(v, history[PRODUCTION], scores.get(v.run_id, {})) for v in versions]
         cli.step("")
@@ -102,6 +82,16 @@ def where(past: list[Move]) -> str:
             " the next promote.py or rollback.py records it"
         )
     return f"{to}, {last.told}"
+
+
+def told(api: Api, at: str) -> str:
+    """What an API serves, beside the version that the alias production is at."""
+    if not api.answers:
+        return str(api.problem)
+    said = f"serves version {api.version or 'none'}"
+    if api.version != (at or None):
+        said += f", NOT version {at or 'none'}"
+    return f"{said}: {api.problem}" if api.problem else said
 
 
 def described(past: list[Move]) -> dict[str, Any]:
@@ -147,22 +137,6 @@ def entry(
         "served_by": [api.url for api in apis if api.version == version.number],
         **version.lineage,
     }
-
-
-def ask(url: str) -> Api:
-    """What the API at this address serves."""
-    try:
-        # A proxy meant for the internet does not know the APIs of this place.
-        answer = httpx.get(f"{url}/model", timeout=2, trust_env=False, verify=url[4] == "s")
-        state = answer.json()
-        served = state["served"]
-        return Api(
-            url, served["version"] if served else None, state["desired_version"], state["problem"]
-        )
-    except httpx.HTTPError as error:
-        return Api(url, None, None, f"does not answer ({error})")
-    except (ValueError, KeyError, TypeError):
-        return Api(url, None, None, f"answers, but not as this API (HTTP {answer.status_code})")
 
 
 if __name__ == "__main__":

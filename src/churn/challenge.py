@@ -52,9 +52,7 @@ def trial(version: Version, champions: list[str]) -> Outcome:
 
     Raises UserError for what is wrong besides the version, such as params.yaml or the server.
     """
-    others = [number for number in dict.fromkeys(champions) if number not in ("", version.number)]
-    beside = f", and compares it with version {' and '.join(others)}" if others else ""
-    cli.step(f"a process of its own loads version {version.number} as the API does{beside}")
+    others = rivals(version, champions)
     command = [sys.executable, "-m", "churn.trial", version.number, *others]
     try:
         done = subprocess.run(
@@ -76,6 +74,18 @@ def trial(version: Version, champions: list[str]) -> Outcome:
     return Outcome(found["problem"], against)
 
 
+def rivals(version: Version, champions: list[str]) -> list[str]:
+    """The numbers among `champions` that the version can be compared with, each once."""
+    return [number for number in dict.fromkeys(champions) if number not in ("", version.number)]
+
+
+def announce(version: Version, champions: list[str]) -> None:
+    """Say what is about to take some seconds."""
+    others = rivals(version, champions)
+    beside = f", and compares it with version {' and '.join(others)}" if others else ""
+    cli.step(f"a process of its own loads version {version.number} as the API does{beside}")
+
+
 def _error(done: subprocess.CompletedProcess[str]) -> UserError:
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     if not said:  # a defect of the program keeps its traceback
@@ -86,8 +96,11 @@ def _error(done: subprocess.CompletedProcess[str]) -> UserError:
 
 
 def follow_champion(ledger: Ledger, version: Version, outcome: Outcome, command: str) -> None:
-    """Move the alias `champion` to the version, which passed its gate and its trial, if it scores
-    better than the champion on the same rows, or there is none."""
+    """Move the alias `champion` to the version, which passed its gate, if it passed its trial and
+    scores better than the champion on the same rows, or there is none."""
+    if outcome.problem:
+        cli.warn(f"{MODEL} version {version.number} cannot be served: {outcome.problem}")
+        return
     standing = moves.stand(ledger, CHAMPION)
     if standing.version == version.number:
         return

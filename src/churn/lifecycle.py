@@ -8,7 +8,7 @@ from churn.gate import FAILED
 from churn.ledger import Move
 from churn.registry import MODEL, PRODUCTION, STAGING, Version
 
-PROMOTE, ROLLBACK = "promote", "rollback"
+PROMOTE, ROLLBACK, EVALUATE = "promote", "rollback", "evaluate"
 
 
 def newest_passed(versions: list[Version]) -> Version:

@@ -39,6 +39,25 @@ def follow(registry: Registry) -> None:
         cli.warn(f"registry/ is behind ({error}); `python src/status.py --sync` brings it up")
 
 
+def behind(registry: Registry) -> str:
+    """In what registry/ differs from MLflow, in words that follow its name; empty if in nothing."""
+    written = {entry["version"]: entry["aliases"] for entry in _read()}
+    there = {version.number: list(version.aliases) for version in registry.versions()}
+    if written != there:
+        return f"knows versions and aliases {_shown(written)} where MLflow has {_shown(there)}"
+    current = _CURRENT.read_text(encoding="utf-8").strip() if _CURRENT.exists() else ""
+    wanted = [f"{MODEL}/{number}" for number, aliases in there.items() if PRODUCTION in aliases]
+    at = wanted[0] if wanted else ""
+    if current != at:
+        return f"says production is {current or 'nothing'} where MLflow has {at or 'nothing'}"
+    return ""
+
+
+def _shown(versions: dict[str, list[str]]) -> str:
+    newest = list(versions.items())[:5]
+    return ", ".join(f"{number} ({' '.join(aliases) or '-'})" for number, aliases in newest) or "-"
+
+
 def _write(entries: list[dict[str, Any]]) -> None:
     """Both files, each in one step."""
     files.write_json(_METADATA, entries)

@@ -132,6 +132,16 @@ def _wait_until_healthy(environment: Environment, process: subprocess.Popen[byte
     raise Unreachable(f"the MLflow server did not start in {_START_SECONDS} s; see {_LOG}")
 
 
+def last_words() -> str:
+    """The last line of this checkout's server log that tells of an error, if it ended with one."""
+    try:
+        lines = _LOG.read_text(errors="replace").strip().splitlines()[-5:]
+    except FileNotFoundError:
+        return ""
+    errors = [line.strip() for line in lines if "error" in line.lower()]
+    return errors[-1] if errors else ""
+
+
 def stop() -> list[str]:
     """End the servers that this checkout started, and return their addresses."""
     stopped = []

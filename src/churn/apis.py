@@ -1,0 +1,35 @@
+"""The API processes of API_URLS, and what each says that it serves."""
+
+from dataclasses import dataclass
+
+import httpx
+
+
+@dataclass(frozen=True)
+class Api:
+    """What an API says of itself: the version that it serves and the one that it should, and what
+    is wrong. Where it does not answer as one, `problem` says how."""
+
+    url: str
+    answers: bool
+    version: str | None
+    desired: str | None
+    problem: str | None
+
+
+def ask(url: str) -> Api:
+    """What the API at this address serves."""
+    try:
+        # A proxy meant for the internet does not know the APIs of this place, and loading the
+        # certificates takes 70 ms.
+        secure = url.startswith("https:")
+        answer = httpx.get(f"{url}/model", timeout=2, trust_env=False, verify=secure)
+    except httpx.HTTPError as error:
+        return Api(url, False, None, None, f"does not answer ({error})")
+    try:
+        state = answer.json()
+        version = state["served"]["version"] if state["served"] else None
+        return Api(url, True, version, state["desired_version"], state["problem"])
+    except (ValueError, KeyError, TypeError):
+        said = f"answers, but not as this API (HTTP {answer.status_code})"
+        return Api(url, False, None, None, said)
