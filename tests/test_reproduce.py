@@ -1,210 +1,142 @@
-"""`python src/reproduce.py`: the real stages of real commits, data from real DVC remotes."""
+"""reproduce.py: the commit, the data and the model, built again for real."""
 
-import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import registry_of, wait_until
-from project import Project, checkout, local_environment
+from conftest import copied, registry_of, wait_until
+from project import Project, local_environment
 
-from churn import lineage
-from churn.registry import EXPERIMENT, MODEL, Registry, Tag
+from churn.registry import MODEL, Tag
 
 pytestmark = pytest.mark.xdist_group("reproduce")
 
+REPRODUCE = ("python", "src/reproduce.py", "--version")
+
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Version 1 from a clean commit, version 2 an experiment that nobody committed, with a module
-    that git does not know; the data are in a DVC remote as well."""
-    folder = tmp_path_factory.mktemp("reproduce")
-    project = checkout(folder)
-    project.do("dvc", "remote", "add", "first", str(folder / "empty remote"))
-    project.do("dvc", "remote", "add", "second", str(folder / "remote"))
-    project.do("git", "commit", "-qam", "remotes")
-    project.do("dvc", "repro")
-    project.do("dvc", "push", "-r", "second", "ingest")
-    project.edit("src/churn/model.py", "FOLDS = 5", "from churn.folds import FOLDS")
-    (project.root / "src/churn/folds.py").write_text("FOLDS = 4\n")
-    (project.root / "customers.csv").write_text("name\nnobody else's business\n")
-    project.do("dvc", "exp", "run", "-S", "train.logistic_regression.C=0.01")
-    project.do("git", "checkout", "-q", "src")
-    (project.root / "src/churn/folds.py").unlink()
+def origin(template: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Version 1 was trained from a clean commit, 2 and 3 from parameters nobody committed."""
+    project = copied(template, tmp_path_factory.mktemp("reproduce"))
+    project.do("python", "src/start_mlflow.py")
     yield project
     project.do("python", "src/stop_mlflow.py")
 
 
-@pytest.fixture
-def project(made: Project) -> Iterator[Project]:
-    """The same for each test, which must leave neither a version, a run, a worktree nor a file."""
-    before = everything(made)
-    yield made
-    assert everything(made) == before
+@pytest.fixture(autouse=True)
+def nothing_is_left(origin: Project) -> Iterator[None]:
+    """No worktree, no folder, no server, and nothing new in the registry."""
+    folders = set(Path(tempfile.gettempdir()).glob("churn-reproduce-*"))
+    yield
+    assert len(origin.do("git", "worktree", "list").splitlines()) == 1
+    assert set(Path(tempfile.gettempdir()).glob("churn-reproduce-*")) <= folders
+    assert [version.number for version in registry_of(origin).versions()] == ["3", "2", "1"]
 
 
-def everything(project: Project) -> object:
-    registry = registry_of(project)
-    experiment = registry.experiment_id(EXPERIMENT)
-    runs = registry.mlflow.pages("runs/search", "runs", experiment_ids=[experiment])
-    return (
-        len(registry.versions()),
-        len(list(runs)),
-        project.do("git", "worktree", "list"),
-        project.do("git", "status", "--porcelain"),
-        sorted(Path(tempfile.gettempdir()).glob(f"churn-*/{project.root.name}")),
-    )
-
-
-@contextmanager
-def without(*places: Path) -> Iterator[None]:
-    """The files are elsewhere for a while."""
-    for place in places:
-        place.rename(place.with_name("elsewhere"))
-    try:
-        yield
-    finally:
-        for place in places:
-            place.with_name("elsewhere").rename(place)
-
-
-def raw_data(project: Project) -> list[Path]:
-    """The snapshot in DVC's cache and in the working tree."""
-    md5 = lineage.md5(project.root / "data/raw.csv")
-    cached = project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    return [cached, project.root / "data/raw.csv"]
-
-
-@contextmanager
-def tagged(project: Project, key: str, value: str) -> Iterator[None]:
-    """Version 1 has another value of a tag for a while."""
-    registry = registry_of(project)
-    before = registry.version("1").tags[key]
-    named = {"name": MODEL, "version": "1", "key": key}
-    registry.mlflow.post("model-versions/set-tag", **named, value=value)
-    try:
-        yield
-    finally:
-        registry.mlflow.post("model-versions/set-tag", **named, value=before)
-
-
-def model_files(registry: Registry, project: Project, number: str) -> Path:
-    uri = registry.artifact_uri(number).removeprefix("mlflow-artifacts:/")
-    return project.root / "mlflow/artifacts" / uri
-
-
-def test_a_clean_commit_is_reproduced_with_data_from_a_remote(project: Project) -> None:
-    with without(*raw_data(project)):
-        said = project.do("python", "src/reproduce.py", "--version", "1")
-    assert "from DVC's remote second" in said
-    *_, last = said.splitlines()
-    assert last.startswith("reproduced: version 1: the same data, ")
-    assert registry_of(project).version("1").tags[Tag.GIT_CLEAN] == "true"
-
-
-def test_an_experiment_that_was_not_committed_is_reproduced(project: Project) -> None:
-    said = project.do("python", "src/reproduce.py", "--version", "2")
-    touched = "params.yaml, src/churn/folds.py, src/churn/model.py"
-    assert f"what was not committed, from MLflow, is applied and run: {touched}" in said
-    assert "from DVC's cache" in said
-    assert "\nreproduced: version 2" in said
-
-
-def test_what_differs_is_named(project: Project) -> None:
-    registry = registry_of(project)
-    run_id = registry.version("1").run_id
-    entries = registry.mlflow.get("runs/get", run_id=run_id)["run"]["data"]["metrics"]
-    f1 = next(entry for entry in entries if entry["key"] == "f1")
-    other = f1 | {"value": 0.5, "timestamp": f1["timestamp"] + 1}
-    registry.mlflow.post("runs/log-batch", run_id=run_id, metrics=[other])
-    ours, theirs = (model_files(registry, project, number) for number in "12")
-    original = ours.with_name("original")
-    shutil.copytree(ours, original)
-    shutil.copytree(theirs, ours, dirs_exist_ok=True)
-    (ours / "requirements.txt").write_text("numpy==1.0\n")
-    try:
-        line = project.refused("python", "src/reproduce.py", "--version", "1")
-    finally:
-        shutil.rmtree(ours)
-        original.rename(ours)
-        again = f1 | {"timestamp": f1["timestamp"] + 2}
-        registry.mlflow.post("runs/log-batch", run_id=run_id, metrics=[again])
-    assert line.startswith("not reproduced: version 1: 1 of ")
-    assert f"metrics differ: f1 0.5 is {f1['value']!r} here" in line
-    assert "the model's schema differs in threshold (" in line
-    assert "test rows differ, by 0." in line
-    assert "Likely because it was made with numpy 1.0 (here " in line
-
-
-def test_data_that_are_nowhere_are_named(project: Project) -> None:
-    remotes = project.root.parent
-    with without(*raw_data(project), remotes / "remote"):
-        line = project.refused("python", "src/reproduce.py", "--version", "1")
-    sha256 = registry_of(project).version("1").tags[Tag.RAW_SHA256]
-    assert line.startswith(f"not reproduced: version 1: its data are missing (SHA-256 {sha256}, ")
-    assert "DVC's cache does not have it; data/raw.csv of this checkout does not have it" in line
-    assert "DVC's remote first does not have it; DVC's remote second does not have it" in line
-
-
-def test_data_of_another_content_are_not_taken(project: Project) -> None:
-    with tagged(project, Tag.RAW_SHA256, "0" * 64):
-        line = project.refused("python", "src/reproduce.py", "--version", "1")
-    assert "DVC's cache holds another file; data/raw.csv of this checkout holds another" in line
-
-
-@pytest.mark.parametrize(
-    ("commit", "said"),
-    [("f" * 40, "this repository has no commit fff"), ("unknown", "outside a git repository")],
-)
-def test_a_commit_that_is_not_here_is_named(project: Project, commit: str, said: str) -> None:
-    with tagged(project, Tag.GIT_COMMIT, commit):
-        line = project.refused("python", "src/reproduce.py", "--version", "1")
-    assert line.startswith("not reproduced: version 1: ")
-    assert said in line
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_what_is_stopped_leaves_nothing(
-    project: Project, tmp_path: Path, number: signal.Signals, code: int
+def test_a_version_from_a_clean_commit_with_its_data_in_a_remote_only(
+    origin: Project, tmp_path: Path
 ) -> None:
-    process, top = while_training(project, tmp_path)
-    process.send_signal(number)
-    assert process.wait(60) == code
-    assert not top.exists()
+    origin.do("dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
+    origin.do("dvc", "push")
+    shutil.rmtree(origin.root / ".dvc" / "cache")
+    (origin.root / "data/raw.csv").rename(tmp_path / "raw.csv")
+    try:
+        said = origin.do(*REPRODUCE, "1")
+    finally:
+        shutil.copyfile(tmp_path / "raw.csv", origin.root / "data/raw.csv")
+        origin.do("dvc", "pull")
+        origin.do("dvc", "remote", "remove", "--local", "store")
+    assert "data/raw.csv: the same SHA-256" in said
+    last = said.splitlines()[-1]
+    assert last.startswith("reproduced: version 1: the same data, ")
+    found = re.findall(r"([\d,]+) of ([\d,]+)", last)
+    (metrics, rows) = [[int(count.replace(",", "")) for count in pair] for pair in found]
+    assert metrics[0] == metrics[1] > 100
+    assert rows[0] == rows[1] > 1000
 
 
-def test_what_was_killed_is_cleared_away_by_the_next(project: Project, tmp_path: Path) -> None:
-    process, top = while_training(project, tmp_path)
-    process.kill()
-    process.wait(60)
-    assert top.is_dir()
-    with tagged(project, Tag.RAW_SHA256, "0" * 64):
-        project.refused("python", "src/reproduce.py", "--version", "1")
-    assert not top.exists()
+def test_a_version_from_changes_that_were_never_committed(origin: Project) -> None:
+    said = origin.do(*REPRODUCE, "2")
+    assert "what was not committed, from MLflow, is applied and run: params.yaml" in said
+    assert said.splitlines()[-1].startswith("reproduced: version 2: ")
 
 
-def while_training(project: Project, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    """A rebuild whose server has begun to start, and its worktree."""
-    environment = local_environment(MLFLOW_TRACKING_URI=project.mlflow_uri, TMPDIR=str(folder))
-    command = ["python", "src/reproduce.py", "--version", "1"]
-    process = subprocess.Popen(
-        command,
-        cwd=project.root,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
+def test_what_differs_is_named(origin: Project) -> None:
+    server = registry_of(origin)
+    model = "model.skops"
+    ours, theirs = (f"{server.artifact_uri(number)}/{model}" for number in ("3", "1"))
+    content = server.mlflow.get_artifact(ours)
+    metric = {"key": "roc_auc", "timestamp": 1, "step": 0}
+    run_id = server.version("3").run_id
+    run = server.mlflow.get("runs/get", run_id=run_id)["run"]
+    (was,) = [m["value"] for m in run["data"]["metrics"] if m["key"] == "roc_auc"]
+    schema = f"{server.artifact_uri('3')}/extra_files/schema.json"
+    kept = server.mlflow.get_artifact(schema)
+    server.mlflow.put_artifact(
+        schema, server.mlflow.get_artifact(f"{server.artifact_uri('1')}/extra_files/schema.json")
     )
-    wait_until(lambda: bool(list(folder.glob("churn-reproduce-*/mlflow/server-*.json"))))
-    assert os.getpgid(process.pid) == process.pid
-    return process, next(folder.glob("churn-reproduce-*"))
+    server.mlflow.put_artifact(ours, server.mlflow.get_artifact(theirs))
+    now = 2_000_000_000_000
+    server.mlflow.post("runs/log-metric", run_id=run_id, value=0.5, **metric | {"timestamp": now})
+    line = origin.refused(*REPRODUCE, "3")
+    server.mlflow.put_artifact(ours, content)
+    server.mlflow.put_artifact(schema, kept)
+    server.mlflow.post(
+        "runs/log-metric", run_id=run_id, value=was, **metric | {"timestamp": now + 1}
+    )
+    assert line.startswith("not reproduced: version 3: 1 of ")
+    assert f"metrics differ: roc_auc 0.5 is {was!r} here" in line
+    assert "test rows differ, by " in line
 
 
-def test_a_version_that_does_not_exist_is_named(project: Project) -> None:
-    line = project.refused("python", "src/reproduce.py", "--version", "9")
-    assert "has no version 9" in line
-    assert project.run("python", "src/reproduce.py").returncode == 2
+def test_data_that_are_nowhere(origin: Project, tmp_path: Path) -> None:
+    cache, raw = origin.root / ".dvc" / "cache", origin.root / "data/raw.csv"
+    shutil.move(cache, tmp_path / "cache")
+    raw.rename(tmp_path / "raw.csv")
+    line = origin.refused(*REPRODUCE, "1")
+    shutil.move(tmp_path / "cache", cache)
+    shutil.copyfile(tmp_path / "raw.csv", raw)
+    assert line.startswith("not reproduced: version 1: ")
+    assert registry_of(origin).version("1").tags[Tag.RAW_SHA256][:10] in line
+    assert "cache" in line
+
+
+def test_a_commit_that_is_not_here(origin: Project) -> None:
+    server = registry_of(origin)
+    was = server.version("1").tags[Tag.GIT_COMMIT]
+
+    def tag(commit: str) -> None:
+        where = {"name": MODEL, "version": "1", "key": Tag.GIT_COMMIT}
+        server.mlflow.post("model-versions/set-tag", **where, value=commit)
+
+    tag("1" * 40)
+    unknown = origin.refused(*REPRODUCE, "1")
+    tag("unknown")
+    none = origin.refused(*REPRODUCE, "1")
+    tag(was)
+    assert unknown.startswith("not reproduced: version 1: ")
+    assert "git fetch" in unknown
+    assert "trained outside a git repository" in none
+
+
+def test_a_version_that_does_not_exist(origin: Project) -> None:
+    assert "no version 77" in origin.refused(*REPRODUCE, "77")
+    assert "--version" in origin.refused("python", "src/reproduce.py", code=2)
+
+
+def test_ctrl_c_leaves_nothing(origin: Project) -> None:
+    environment = local_environment(MLFLOW_TRACKING_URI=origin.mlflow_uri)
+    process = subprocess.Popen(
+        [*REPRODUCE, "1"], cwd=origin.root, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: len(origin.do("git", "worktree", "list").splitlines()) == 2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped by the keyboard" in said
+    assert "Traceback" not in said
