@@ -11,7 +11,7 @@ import httpx
 import joblib
 import pandas as pd
 import pytest
-from conftest import Api, Serve, registry_of, wait_until
+from conftest import Api, Serve, moved, registry_of, wait_until
 from project import Project
 
 from churn.registry import MODEL, PRODUCTION
@@ -239,6 +239,22 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(
     assert not exploded.exists()
     project.do("python", "src/rollback.py")
     wait_until(lambda: api.client.get("/model").json()["problem"] is None)
+
+
+def test_a_version_that_was_served_before_takes_over_without_its_files(
+    project: Project, serve: Serve
+) -> None:
+    project.do("python", "src/start_mlflow.py")
+    moved(project, "promote 1")
+    api = serve(project)
+    api.wait_for_version("1")
+    moved(project, "promote 2")
+    api.wait_for_version("2")
+    artifacts = project.root / "mlflow" / "artifacts"
+    artifacts.rename(artifacts.with_name("gone"))
+    moved(project, "rollback 1")
+    api.wait_for_version("1")
+    assert api.predict(**ROW).json()["model_version"] == "1"
 
 
 def test_a_server_that_goes_away_changes_nothing_for_callers(

@@ -98,3 +98,68 @@ def test_a_repository_without_a_commit_has_none(project: Path) -> None:
 def test_without_git_nothing_is_known(project: Path, tmp_path: Path) -> None:
     commit(project)
     assert lineage(project, PATH=str(tmp_path)) == ["unknown", "unknown"]
+
+
+def uncommitted(project: Path) -> tuple[str, str]:
+    """The patch that the project's own code makes, and why it makes none."""
+    code = (
+        "from churn import lineage; found = lineage.uncommitted();"
+        " print(found.left_out, found.patch.decode(), sep='\\n', end='')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.parent,
+        env=ENVIRONMENT | {"PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    left_out, _, patch = done.stdout.partition("\n")
+    return patch, left_out
+
+
+def test_what_training_reads_and_is_not_committed_makes_a_patch(project: Path) -> None:
+    assert uncommitted(project) == ("", "")
+    (project / "params.yaml").write_text("seed: 1\n")
+    commit(project)
+    assert uncommitted(project) == ("", "")
+    (project / "params.yaml").write_text("seed: 2\n")
+    (project / "src/churn/new one.py").write_text("NEW = 1\n")
+    before = git(project, "status", "--porcelain")
+    patch, left_out = uncommitted(project)
+    assert left_out == ""
+    assert git(project, "status", "--porcelain") == before
+    (project.parent / "patch").write_text(patch)
+    git(project, "stash", "--include-untracked")
+    git(project, "apply", str(project.parent / "patch"))
+    assert (project / "params.yaml").read_text() == "seed: 2\n"
+    assert (project / "src/churn/new one.py").read_text() == "NEW = 1\n"
+
+
+def test_tables_notes_and_keys_never_get_into_a_patch(project: Path) -> None:
+    (project / "customers.csv").write_text("old\n")
+    commit(project)
+    for name in ("customers.csv", "src/customers.csv", "data/raw.csv", "notes.md", ".env"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("secret\n")
+    git(project, "add", "data/raw.csv")
+    assert uncommitted(project) == ("", "no file that training reads differs")
+
+
+def test_a_patch_that_is_too_large_is_left_out(project: Path) -> None:
+    commit(project)
+    (project / "src" / "large.py").write_text("x = 1\n" * 200_000)
+    patch, left_out = uncommitted(project)
+    assert patch == ""
+    assert "1,000,000 is the most that is kept" in left_out
+
+
+def test_the_settings_of_a_person_do_not_change_the_patch(project: Path) -> None:
+    (project / "params.yaml").write_text("seed: 1\n")
+    commit(project)
+    (project / "params.yaml").write_text("seed: 2\n")
+    patch, _ = uncommitted(project)
+    assert "+seed: 2" in patch
+    for name, value in {"color.diff": "always", "diff.noprefix": "true"}.items():
+        git(project, "config", name, value)
+    assert uncommitted(project) == (patch, "")

@@ -191,6 +191,20 @@ def test_the_champion_follows_to_what_is_better_and_not_to_what_is_worse(
     assert "version 2 is not better than version 1: roc_auc 0." in line
 
 
+def test_the_champion_follows_to_a_version_that_passes_its_gate_and_is_better(
+    project: Project,
+) -> None:
+    project.do("python", "src/start_mlflow.py")
+    moved(project, "promote 2", alias=CHAMPION)
+    project.edit("params.yaml", "C: 0.02", "C: 1.0")
+    project.edit("params.yaml", "gate_f1: 0.99", "gate_f1: 0.55")
+    assert "champion: 2 → 4" in project.do("dvc", "repro")
+    move = last_move(project, CHAMPION)
+    assert (move.command, move.gate) == ("evaluate", "passed")
+    assert move.numbers["roc_auc_gain"] > 0
+    assert at(project) is None
+
+
 def test_a_version_that_does_not_load_never_becomes_production(project: Project) -> None:
     project.do("python", "src/start_mlflow.py")
     moved(project, "promote 1")

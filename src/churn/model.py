@@ -238,8 +238,9 @@ def describe(
     )
 
 
-def frame(rows: list[dict[str, Value]], schema: Schema) -> pd.DataFrame:
-    """Clean rows as the table that the pipeline takes: float64 and text, missing as NaN."""
+def frame(rows: list[dict[str, Value]] | dict[str, list[Value]], schema: Schema) -> pd.DataFrame:
+    """Clean rows, or columns, as the table that the pipeline takes: float64 and text, missing as
+    NaN."""
     types = {name: "float64" if c.is_numeric else "str" for name, c in schema.used.items()}
     return pd.DataFrame(rows, columns=schema.features).astype(types)
 

@@ -178,5 +178,5 @@ def _unlike(ours: ModelSchema, theirs: ModelSchema) -> str:
 
 
 def _answers(scorer: Scorer, rows: pl.DataFrame) -> NDArray[np.float64]:
-    features = rows.select(scorer.schema.features).to_dicts()
+    features = rows.select(scorer.schema.features).to_dict(as_series=False)
     return model.probability(scorer.classifier, model.frame(features, scorer.schema))

@@ -116,7 +116,7 @@ def seen(raw: pl.DataFrame, schema: ModelSchema) -> Seen:
 
 def answers(served: Served, features: pl.DataFrame) -> Answers:
     schema = served.scorer.schema
-    frame = model.frame(features.to_dicts(), schema)
+    frame = model.frame(features.to_dict(as_series=False), schema)
     return Answers(model.probability(served.scorer.classifier, frame), schema.threshold)
 
 
