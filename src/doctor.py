@@ -1,19 +1,20 @@
 """Look for what goes wrong in practice, and say how to mend it. Nothing is started or changed.
 
-    python src/doctor.py             one line a finding: ok, note (no failure) or BAD
-    python src/doctor.py --json      the same for programs
+    python src/doctor.py             a line for each finding: ok, note (no failure) or BAD
+    python src/doctor.py --json      the same for programs, as a list of objects
 
-It looks at the installed packages, the disk, this checkout's MLflow database, the server, where
+It looks at the installed packages, the disks, this checkout's MLflow database, the server, where
 files are kept, the ledger and the aliases, whether the version in production loads, what the APIs
 of API_URLS serve, whether DVC has the data of production, and registry/. Ends with 1 if something
 is BAD.
 """
 
+import json
 import sys
 
 from churn import checkup, cli
-from churn.checkup import BAD, Finding
 from churn.environment import read_environment
+from churn.finding import BAD, NOTE, Finding
 
 
 def main() -> None:
@@ -25,19 +26,25 @@ def main() -> None:
         found.append(finding)
         if not arguments.json:
             cli.step(line(finding))
-    bad = sum(finding.state == BAD for finding in found)
     if arguments.json:
-        cli.step(checkup.as_json(found))
+        cli.step(json.dumps([vars(finding) for finding in found], indent=2, ensure_ascii=False))
     else:
-        cli.step(f"{bad} of {len(found)} findings are BAD" if bad else "nothing is wrong")
-    if bad:
+        cli.step(summary(found))
+    if any(finding.state == BAD for finding in found):
         sys.exit(1)
 
 
 def line(finding: Finding) -> str:
     """The finding as a person reads it."""
     mend = f" → {finding.mend}" if finding.mend else ""
-    return f"{finding.state:<5} {finding.check:<11} {finding.said}{mend}"
+    return f"{finding.state:<4}  {finding.check:<14}  {finding.said}{mend}"
+
+
+def summary(found: list[Finding]) -> str:
+    states = [finding.state for finding in found]
+    bad, notes = states.count(BAD), states.count(NOTE)
+    said = f"{bad} of {len(found)} findings BAD" if bad else f"{len(found)} findings, none BAD"
+    return f"{said}, {notes} {'note' if notes == 1 else 'notes'}" if notes else said
 
 
 if __name__ == "__main__":

@@ -1,226 +1,388 @@
-"""doctor.py: each thing that goes wrong, provoked for real."""
+"""doctor.py: each thing that goes wrong, provoked for real, and mended as it says.
+
+A look at everything takes six seconds, so what can go wrong side by side does so at once.
+"""
 
 import json
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import venv
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
-from conftest import Serve, copied, moved, registry_of, wait_until
-from project import Project, free_port, local_environment
+from conftest import Api, copied, moved, registry_of, running, wait_until
+from project import Project, free_port, local_environment, servers
 
-from churn import checkup
+from churn import installation
+from churn.finding import BAD, NOTE, OK
 from churn.ledger import Ledger, Move
 from churn.moves import stand
-from churn.registry import EXPERIMENT, PRODUCTION
-from churn.rest import MlflowRefused
+from churn.registry import CHAMPION, EXPERIMENT, PRODUCTION, STAGING, Tag
 
 pytestmark = pytest.mark.xdist_group("doctor")
 
 DOCTOR = ("python", "src/doctor.py")
 
+Finding = dict[str, str]
+
 
 @pytest.fixture(scope="module")
 def patient(template: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project whose version 1 is in production, with a server that runs."""
+    """A project whose version 2 is in production, with a server that runs."""
     project = copied(template, tmp_path_factory.mktemp("doctor"))
     project.do("python", "src/start_mlflow.py")
-    moved(project, "promote 2", "promote 1")
+    moved(project, "promote 1", "promote 2")
     project.do("python", "src/status.py", "--sync")
     yield project
     project.do("python", "src/stop_mlflow.py")
 
 
-def bad(project: Project, **variables: str) -> list[str]:
-    """The findings that doctor calls BAD, as a person reads them."""
-    done = project.run(*DOCTOR, **variables)
+@pytest.fixture(scope="module")
+def api(patient: Project) -> Iterator[Api]:
+    """An API that serves version 2 and does not look again."""
+    with running(patient, RELOAD_SECONDS="3600") as api:
+        api.wait_for_version("2")
+        yield api
+
+
+def url(api: Api) -> str:
+    return str(api.client.base_url).rstrip("/")
+
+
+def look(project: Project, python: str = "python", **variables: str) -> list[Finding]:
+    """What doctor finds, with the exit code that belongs to it."""
+    done = project.run(python, "src/doctor.py", "--json", **variables)
     assert "Traceback" not in done.stderr, done.stderr
-    found = [line for line in done.stdout.splitlines() if line.startswith("BAD")]
-    assert done.returncode == bool(found), done.stdout
+    found: list[Finding] = json.loads(done.stdout)
+    assert done.returncode == any(finding["state"] == BAD for finding in found), done.stdout
+    assert all(set(finding) == {"check", "state", "said", "mend"} for finding in found)
+    assert not any("\n" in text for finding in found for text in finding.values())
     return found
 
 
-def test_nothing_is_wrong_with_a_project_that_works(patient: Project) -> None:
-    said = patient.do(*DOCTOR)
-    assert "nothing is wrong" in said
-    assert "version 1 loads and answers its example" in said
-    assert "DVC's cache has the data of version 1" in said
-    found = json.loads(patient.do(*DOCTOR, "--json"))
-    assert {"BAD"} & {finding["state"] for finding in found} == set()
-    assert {"packages", "disk", "database", "server", "artifacts", "ledger"} < {
-        finding["check"] for finding in found
-    }
+def bad(found: list[Finding], check: str) -> Finding:
+    """The one thing that is bad in this check."""
+    (finding,) = (f for f in found if f["check"] == check and f["state"] == BAD)
+    return finding
 
 
-def test_a_server_that_is_not_there(patient: Project) -> None:
-    uri = f"http://127.0.0.1:{free_port()}"
-    (line,) = bad(patient, MLFLOW_TRACKING_URI=uri)
-    assert f"no MLflow server at {uri}" in line
-    assert "python src/start_mlflow.py" in line
+def away() -> str:
+    """An address where nothing listens: what needs no server is looked at in a second."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def test_nothing_is_wrong_with_a_project_that_works_and_nothing_is_changed(
+    patient: Project, api: Api
+) -> None:
+    before = everything_in(patient)
+    lines = patient.do(*DOCTOR, API_URLS=f"{url(api)},{away()}").splitlines()
+    assert everything_in(patient) == before
+    *found, summary = lines
+    (note,) = [line for line in found if not line.startswith("ok ")]
+    assert note.startswith("note  API ")
+    assert "does not answer" in note
+    assert summary == f"{len(found)} findings, none BAD, 1 note"
+    for said in (
+        "packages are the pinned ones",
+        "GB are free where ",
+        "mlflow.db has the schema of the installed MLflow",
+        f"MLflow answers at {patient.mlflow_uri}",
+        f"the files of experiment {EXPERIMENT} go through the server",
+        "production is at version 2, as the ledger says",
+        "version 2 loads and answers its example",
+        f"{url(api)} serves version 2, as it should",
+        "DVC's cache has the data of version 2",
+        "registry/ says what MLflow says",
+    ):
+        assert sum(said in line for line in found) == 1, said
+
+
+def everything_in(project: Project) -> list[Any]:
+    """What MLflow and registry/ hold."""
+    registry = registry_of(project)
+    experiments = list(registry.mlflow.pages("experiments/search", "experiments", max_results=99))
+    numbers = [experiment["experiment_id"] for experiment in experiments]
+    runs = list(registry.mlflow.pages("runs/search", "runs", experiment_ids=numbers))
+    mirror = [path.read_bytes() for path in sorted((project.root / "registry").glob("*.*"))]
+    return [experiments, runs, registry.versions(), registry.aliases(), mirror]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What doctor finds where much is wrong at once, and after it was mended as it says."""
+
+    ill: list[Finding]
+    mended: list[Finding]
+
+
+@pytest.fixture(scope="module")
+def case(patient: Project, api: Api) -> Case:
+    registry = registry_of(patient)
+    moved(patient, "promote 1")
+    model = f"{registry.artifact_uri('1')}/model.skops"
+    registry.mlflow.put_artifact(model, registry.mlflow.get_artifact(model)[:1000])
+    registry.point(STAGING, "2")
+    registry.point("mine", "3")
+    ledger = Ledger(registry)
+    standing = stand(ledger, CHAMPION)
+    assert standing.last
+    ledger.append(standing.last, Move(CHAMPION, "", "2", "promote", "killed"))
+    shutil.rmtree(patient.root / ".dvc" / "cache")
+    requirements = patient.root / "requirements.txt"
+    pins = requirements.read_text()
+    other = re.sub(r"joblib==\S+", "joblib==0.1", re.sub(r"mlflow==\S+", "mlflow==3.0.0", pins))
+    requirements.write_text(f"{other}\nno-such-package==1\n")
+    experiment = str(registry.experiment_id(EXPERIMENT))
+    local = with_a_local_root(patient)
+    ill = look(patient, API_URLS=url(api))
+
+    requirements.write_text(pins)
+    rename(patient, local, f"{EXPERIMENT}-old")
+    rename(patient, experiment, EXPERIMENT)
+    registry.point("mine", "")
+    patient.do("python", "src/rollback.py")
+    patient.do("python", "src/promote.py", "--alias", STAGING, "--version", "2")
+    patient.do("dvc", "commit")
+    patient.do("python", "src/status.py", "--sync")
+    return Case(ill, look(patient, API_URLS=url(api)))
+
+
+def with_a_local_root(project: Project) -> str:
+    """Put an experiment with a local root in the place of the real one; its id."""
+    registry = registry_of(project)
+    rename(project, str(registry.experiment_id(EXPERIMENT)), "aside")
+    made = registry.mlflow.post(
+        "experiments/create", name=EXPERIMENT, artifact_location="/var/lib/somewhere"
+    )
+    return str(made["experiment_id"])
+
+
+def rename(project: Project, number: str, name: str) -> None:
+    registry_of(project).mlflow.post("experiments/update", experiment_id=number, new_name=name)
+
+
+def test_packages_other_than_the_pinned_ones(case: Case) -> None:
+    finding = bad(case.ill, "packages")
+    assert re.search(r"joblib [\d.]+ \(pinned: 0\.1\)", finding["said"])
+    assert "no-such-package is missing (pinned: 1)" in finding["said"]
+    assert "requirements.txt" in finding["mend"]
+
+
+def test_a_server_other_than_the_pinned_mlflow(case: Case) -> None:
+    finding = bad(case.ill, "server version")
+    assert re.search(r"the server at http\S+ is MLflow [\d.]+ \(pinned: 3\.0\.0\)", finding["said"])
+
+
+def test_files_that_do_not_go_through_the_server(patient: Project, case: Case) -> None:
+    finding = bad(case.ill, "artifacts")
+    assert f"experiment {EXPERIMENT} keeps its files at " in finding["said"]
+    assert "/var/lib/somewhere" in finding["said"]
+    assert "--artifacts-destination" in finding["mend"]
+    assert f"MLFLOW_TRACKING_URI={patient.mlflow_uri} mlflow experiments rename" in finding["mend"]
+
+
+def test_an_alias_that_was_moved_outside_the_ledger(case: Case) -> None:
+    (finding,) = (f for f in case.ill if f["check"] == "ledger" and f["said"].startswith(STAGING))
+    assert finding["state"] == BAD
+    assert "staging is at version 2 and the ledger has it at none" in finding["said"]
+
+
+def test_an_alias_that_the_ledger_does_not_keep_is_a_note(case: Case) -> None:
+    (finding,) = (f for f in case.ill if f["check"] == "ledger" and f["said"].startswith("mine"))
+    assert finding["state"] == NOTE
+
+
+def test_a_move_that_was_interrupted(case: Case) -> None:
+    (finding,) = (f for f in case.ill if "interrupted" in f["said"])
+    assert finding["state"] == BAD
+    assert "a move of champion was interrupted: none → 2, promote by" in finding["said"]
+    assert "python src/status.py" in finding["mend"]
+
+
+def test_a_version_in_production_that_does_not_load(case: Case) -> None:
+    finding = bad(case.ill, "production")
+    assert "version 1 does not load: its model cannot be loaded" in finding["said"]
+    assert "python src/rollback.py" in finding["mend"]
+
+
+def test_an_api_that_serves_something_else(case: Case, api: Api) -> None:
+    finding = bad(case.ill, "API")
+    assert f"{url(api)} serves version 2, not 1" in finding["said"]
+    assert "MLFLOW_TRACKING_URI" in finding["mend"]
+
+
+def test_data_that_dvc_has_lost_and_the_working_tree_has(case: Case) -> None:
+    finding = bad(case.ill, "data")
+    assert "lacks the data of version 1" in finding["said"]
+    assert "data/raw.csv is all there is of them" in finding["said"]
+    assert finding["mend"].startswith("`dvc commit`")
+
+
+def test_a_mirror_that_is_behind(case: Case) -> None:
+    finding = bad(case.ill, "registry/")
+    assert "where MLflow has" in finding["said"]
+    assert finding["mend"] == "`python src/status.py --sync`"
+
+
+def test_nothing_is_wrong_after_it_was_mended_as_doctor_says(patient: Project, case: Case) -> None:
+    assert {finding["state"] for finding in case.mended} == {OK}
+    aliases = registry_of(patient).aliases()
+    assert aliases == {PRODUCTION: "2", STAGING: "2", CHAMPION: "2"}
+
+
+def test_data_that_are_in_no_working_tree(patient: Project, tmp_path: Path) -> None:
+    cache, raw = patient.root / ".dvc" / "cache", patient.root / "data" / "raw.csv"
+    kept = raw.read_bytes()
+    patient.do("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    patient.do("dvc", "push")
+    aside = cache.rename(tmp_path / "cache")
+    raw.write_text("another table\n")
+    try:
+        state, said, mend = snapshot(patient)
+        assert (state, "a remote is set: store" in said) == (BAD, True)
+        patient.do("dvc", *mend.split("`")[1].split()[1:])
+        assert snapshot(patient)[0] == OK
+
+        patient.do("dvc", "remote", "remove", "store")
+        shutil.rmtree(cache)
+        state, said, mend = snapshot(patient)
+        assert (state, "so they are lost here" in said) == (BAD, True)
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+        aside.rename(cache)
+        raw.write_bytes(kept)
+
+
+def snapshot(project: Project) -> list[str]:
+    """What the check of the data alone says, without an activated environment: no `dvc` on PATH."""
+    tags = registry_of(project).version("2").tags
+    code = f"""
+import json, sys
+sys.path.insert(0, "src")
+from churn import installation
+[found] = installation.snapshot("2", {tags[Tag.RAW_SHA256]!r}, {tags[Tag.RAW_MD5]!r})
+print(json.dumps(found))
+"""
+    found: list[str] = json.loads(project.do(sys.executable, "-c", code, PATH="/usr/bin:/bin"))
+    return found
+
+
+def test_a_server_that_is_not_there_is_not_started(patient: Project) -> None:
+    before = len(servers(patient))
+    uri = away()
+    found = look(patient, MLFLOW_TRACKING_URI=uri)
+    assert len(servers(patient)) == before
+    finding = bad(found, "server")
+    assert f"no MLflow server at {uri}" in finding["said"]
+    assert "python src/start_mlflow.py" in finding["mend"]
+    skipped = [f for f in found if f["said"] == "not checked: MLflow does not answer"]
+    assert [f["check"] for f in skipped][-1] == "registry/"
+    assert {f["state"] for f in skipped} == {NOTE}
+
+
+def test_why_the_server_did_not_start_is_said(patient: Project) -> None:
+    log = patient.root / "mlflow" / "server.log"
+    kept = log.read_bytes()
+    with socket.socket() as taken:  # bound and not listening
+        taken.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        patient.refused("python", "src/start_mlflow.py", code=3, MLFLOW_TRACKING_URI=uri)
+        found = look(patient, MLFLOW_TRACKING_URI=uri)
+    log.write_bytes(kept)
+    assert "address already in use" in bad(found, "server")["said"]
+
+
+def test_a_server_elsewhere_that_is_not_there(patient: Project) -> None:
+    found = look(patient, MLFLOW_TRACKING_URI="http://mlflow.invalid:5000")
+    finding = bad(found, "server")
+    assert "http://mlflow.invalid:5000" in finding["said"]
+    assert "set MLFLOW_TRACKING_URI" in finding["mend"]
 
 
 def test_a_server_that_refuses_the_host_behind_a_green_health_endpoint(
     patient: Project, tmp_path: Path
 ) -> None:
     port = free_port()
+    uri = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/db", "--allowed-hosts", "elsewhere"]
     environment = local_environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
     with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-    uri = f"http://127.0.0.1:{port}"
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
-        wait_until(lambda: "is green" in "".join(bad(patient, MLFLOW_TRACKING_URI=uri)), 120)
-        (line,) = bad(patient, MLFLOW_TRACKING_URI=uri)
+        wait_until(lambda: is_green(uri), 120)
+        finding = bad(look(patient, MLFLOW_TRACKING_URI=uri), "server")
     finally:
         server.terminate()
         server.wait(30)
-    assert f"{uri}/health is green, but every real route is refused" in line
-    assert f"--allowed-hosts 127.0.0.1:{port}" in line
+    assert f"{uri}/health is green and every real route is refused (HTTP 403)" in finding["said"]
+    assert f"--allowed-hosts 127.0.0.1:{port}" in finding["said"]
+    assert "--allowed-hosts" in finding["mend"]
 
 
-def test_files_that_do_not_go_through_the_server(patient: Project) -> None:
-    server = registry_of(patient)
-    found = server.experiment(EXPERIMENT)
-    assert found
-
-    def rename(number: str, name: str) -> None:
-        server.mlflow.post("experiments/update", experiment_id=number, new_name=name)
-
-    rename(found["experiment_id"], "aside")
+def is_green(uri: str) -> bool:
     try:
-        made = server.mlflow.post(
-            "experiments/create", name=EXPERIMENT, artifact_location="/var/lib/somewhere"
-        )
-        (line,) = bad(patient)
-        rename(made["experiment_id"], "local")
-    finally:
-        rename(found["experiment_id"], EXPERIMENT)
-    assert f"experiment {EXPERIMENT} keeps its files at" in line
-    assert "/var/lib/somewhere" in line
-    assert "--artifacts-destination" in line
+        return httpx.get(f"{uri}/health").is_success
+    except httpx.HTTPError:
+        return False
 
 
 @pytest.mark.parametrize(
-    ("revision", "said"),
-    [("451aebb31d03", "older schema (451aebb31d03)"), ("ffffffffffff", "a newer one made it")],
+    ("revision", "said", "mend"),
+    [
+        ("451aebb31d03", "an older schema (451aebb31d03)", "mlflow db upgrade sqlite:///mlflow/ml"),
+        ("ffffffffffff", "a newer MLflow made it", "install that MLflow"),
+    ],
 )
-def test_a_database_of_another_mlflow(patient: Project, revision: str, said: str) -> None:
-    database = patient.root / "mlflow" / "mlflow.db"
+def test_a_database_of_another_mlflow(
+    template: Project, tmp_path: Path, revision: str, said: str, mend: str
+) -> None:
+    project = copied(template, tmp_path)
+    database = project.root / "mlflow" / "mlflow.db"
     with sqlite3.connect(database) as connection:
-        (now,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-    try:
-        (line,) = bad(patient)
-    finally:
-        with sqlite3.connect(database) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = ?", (now,))
-    assert said in line
+    content = database.read_bytes()
+    finding = bad(look(project), "database")
+    assert said in finding["said"]
+    assert mend in finding["mend"]
+    assert database.read_bytes() == content
 
 
-def test_an_alias_that_was_moved_outside_the_ledger(patient: Project) -> None:
-    registry_of(patient).point("staging", "2")
-    lines = bad(patient)
-    registry_of(patient).point("staging", "")
-    assert "staging is at version 2 and the ledger has it at none" in lines[0]
-    assert "status.py --sync" in lines[1]
+def test_a_database_that_is_none(template: Project, tmp_path: Path) -> None:
+    project = copied(template, tmp_path)
+    (project.root / "mlflow" / "mlflow.db").write_text("lost+found")
+    assert "file is not a database" in bad(look(project), "database")["said"]
 
 
-def test_a_move_that_was_interrupted_is_shown_and_not_finished(patient: Project) -> None:
-    ledger = Ledger(registry_of(patient))
-    standing = stand(ledger, "champion")
-    assert standing.last
-    ledger.append(standing.last, Move("champion", "", "2", "promote", "killed"))
-    for _ in range(2):
-        (line,) = bad(patient)
-        assert "a move of champion was interrupted: none → 2, promote by" in line
-    patient.do("python", "src/status.py", "--sync")
-    assert bad(patient) == []
+def test_a_python_without_the_packages_is_said_and_ends_in_no_traceback(
+    template: Project, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "bare")
+    found = look(template, str(tmp_path / "bare" / "bin" / "python"))
+    finding = bad(found, "packages")
+    assert "fastapi is missing (pinned: " in finding["said"]
+    assert str(tmp_path / "bare") in finding["said"]
+    assert "make setup" in bad(found, "database")["said"]
+    assert "not checked: the package " in found[-1]["said"]
 
 
-def test_a_version_in_production_that_does_not_load(patient: Project) -> None:
-    server = registry_of(patient)
-    model = f"{server.artifact_uri('1')}/model.skops"
-    content = server.mlflow.get_artifact(model)
-    server.mlflow.put_artifact(model, content[:1000])
-    (line,) = bad(patient)
-    server.mlflow.put_artifact(model, content)
-    assert "version 1 does not load: its model cannot be loaded" in line
-    assert "python src/rollback.py" in line
-
-
-def test_an_api_that_serves_something_else(patient: Project, serve: Serve) -> None:
-    api = serve(patient, RELOAD_SECONDS="3600")
-    api.wait_for_version("1")
-    url = str(api.client.base_url).rstrip("/")
-    assert bad(patient, API_URLS=url) == []
-    moved(patient, "promote 2")
-    patient.do("python", "src/status.py", "--sync")
-    (line,) = bad(patient, API_URLS=url)
-    moved(patient, "rollback 1")
-    patient.do("python", "src/status.py", "--sync")
-    assert f"{url} serves version 1 and production is 2" in line
-
-
-def test_data_that_dvc_has_lost(patient: Project, tmp_path: Path) -> None:
-    cache = patient.root / ".dvc" / "cache"
-    aside = cache.rename(cache.with_name("aside"))
-    raw = patient.root / "data" / "raw.csv"
-    kept = raw.read_bytes()
-    try:
-        (line,) = bad(patient)
-        assert "and data/raw.csv is it → `dvc commit`" in line
-        raw.unlink()
-        (line,) = bad(patient)
-        assert "DVC's cache lacks the data of version 1" in line
-        assert "there is no remote" in line
-        patient.do("dvc", "remote", "add", "--default", "store", str(tmp_path))
-        (line,) = bad(patient)
-        assert "dvc fetch" in line
-        patient.do("dvc", "remote", "remove", "store")
-    finally:
-        if cache.exists():
-            shutil.rmtree(cache)
-        aside.rename(cache)
-        raw.write_bytes(kept)
-
-
-def test_packages_other_than_the_pinned_ones(patient: Project) -> None:
-    requirements = patient.root / "requirements.txt"
-    text = requirements.read_text()
-    requirements.write_text(re.sub(r"joblib==\S+", "joblib==0.1", text) + "\nno-such-package==1\n")
-    (line,) = bad(patient)
-    requirements.write_text(text)
-    assert re.search(r"joblib [\d.]+ where 0\.1 is pinned, no-such-package missing where 1", line)
-    assert "make setup" in line
+def test_requirements_that_are_not_there(template: Project, tmp_path: Path) -> None:
+    project = copied(template, tmp_path)
+    (project.root / "requirements-api.txt").unlink()
+    assert "requirements-api.txt" in bad(look(project), "packages")["said"]
 
 
 def test_a_disk_that_is_nearly_full() -> None:
-    plenty, full = list(checkup.disk(least=0, share=0)), list(checkup.disk(least=10**18))
-    assert {state for state, _, _ in plenty} == {"ok"}
-    assert {state for state, _, _ in full} == {"BAD"}
-    assert re.search(r"[\d.]+ of [\d.]+ GB are free for the project", full[0][1])
-
-
-def test_a_mirror_that_is_behind(patient: Project) -> None:
-    (patient.root / "registry/current_model.txt").write_text("churn_model/7\n")
-    (line,) = bad(patient)
-    assert "registry/ says production is churn_model/7 where MLflow has churn_model/1" in line
-    patient.do("python", "src/status.py", "--sync")
-    assert bad(patient) == []
-
-
-def test_it_changes_nothing(patient: Project) -> None:
-    server = registry_of(patient)
-    before = [(version, version.tags) for version in server.versions()]
-    patient.do(*DOCTOR)
-    assert [(version, version.tags) for version in server.versions()] == before
-    assert server.aliases()[PRODUCTION] == "1"
-    with pytest.raises(MlflowRefused):
-        server.mlflow.get("runs/get", run_id="0" * 32)
+    plenty, full = list(installation.disk(0, 0)), list(installation.disk(10**18))
+    assert {state for state, _, _ in plenty} == {OK}
+    assert {state for state, _, _ in full} == {BAD}
+    assert re.search(r"[\d.,]+ of [\d.,]+ GB are free where \S+ lies", full[0][1])
+    assert [mend for _, _, mend in full if not mend.startswith("make room: `du ")] == []

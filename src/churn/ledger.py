@@ -258,9 +258,10 @@ class Ledger:
         if self._known is None:
             found = self.registry.experiment(NAME)
             if found and found["lifecycle_stage"] == "deleted":
+                restore = f"mlflow experiments restore --experiment-id {found['experiment_id']}"
                 raise Refused(
-                    f"the ledger was deleted in MLflow; without it no alias moves. Restore it:"
-                    f" mlflow experiments restore --experiment-id {found['experiment_id']}"
+                    "the ledger was deleted in MLflow; without it no alias moves. Restore it:"
+                    f" MLFLOW_TRACKING_URI={self.mlflow.uri} {restore}"
                 )
             self._known = str(found["experiment_id"]) if found else None
         return self._known

@@ -118,9 +118,8 @@ def _wait_until_healthy(environment: Environment, process: subprocess.Popen[byte
     for _ in range(_START_SECONDS * 10):
         time.sleep(0.1)
         if process.poll() is not None:
-            said = _LOG.read_text(errors="replace").strip().splitlines() or ["nothing"]
             raise Unreachable(
-                f"the MLflow server at {uri} ended at once, saying: {said[-1]}."
+                f"the MLflow server at {uri} ended at once, saying: {last_words() or 'nothing'}."
                 f" See {paths.shown(_LOG)}. {elsewhere(uri)}"
             )
         try:

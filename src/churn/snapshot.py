@@ -1,14 +1,13 @@
 """The raw data that a version was trained on, from wherever it is to be had."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
 
-from churn import files, paths
+from churn import dvc, files, paths
+from churn.dvc import DvcFailed
 from churn.errors import UserError
 
 _SECONDS = 1800
@@ -57,21 +56,15 @@ _RAW = paths.shown(paths.RAW)
 def _sources(md5: str) -> Iterator[tuple[str, Fetch]]:
     """The places to look in, the nearest first; DVC is asked about one only when it is its turn."""
     if md5:
-        cache = Path(_dvc("cache", "dir").stdout.strip() or ".dvc/cache")
-        yield "DVC's cache", _copy(paths.ROOT / cache / _name(md5))
+        yield "DVC's cache", _copy(dvc.cache() / dvc.name(md5))
     yield f"{_RAW} of this checkout", _copy(paths.RAW)
     if not md5:
         return
-    remotes = [line.split()[0] for line in _dvc("remote", "list").stdout.splitlines() if line]
+    remotes = dvc.remotes()
     for remote in remotes:
         yield f"DVC's remote {remote}", _download(remote, md5)
     if not remotes:
         yield "a DVC remote", lambda place: "is not set"
-
-
-def _name(md5: str) -> str:
-    """Where DVC 3 puts a file in a cache or remote."""
-    return f"files/md5/{md5[:2]}/{md5[2:]}"
 
 
 def _copy(source: Path) -> Fetch:
@@ -88,23 +81,11 @@ def _download(remote: str, md5: str) -> Fetch:
     """By its name: `dvc pull` gets only what a dvc.lock or .dvc file of this checkout names."""
 
     def fetch(place: Path) -> str:
-        done = _dvc("get-url", "--force", f"remote://{remote}/{_name(md5)}", str(place))
-        if done.returncode == 0:
-            return ""
-        if "does not exist" in done.stderr:
-            return "does not have it"
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
-        return f"cannot be asked, saying: {said[-1].removeprefix('ERROR: ')}"
+        file = f"remote://{remote}/{dvc.name(md5)}"
+        try:
+            dvc.ask("get-url", "--force", file, str(place), seconds=_SECONDS)
+        except DvcFailed as error:
+            return "does not have it" if "does not exist" in str(error) else f"fails: {error}"
+        return ""
 
     return fetch
-
-
-def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """DVC in this checkout, whose settings and passwords it reads."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    try:
-        return subprocess.run(
-            command, cwd=paths.ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no answer in {_SECONDS} s")
