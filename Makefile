@@ -32,9 +32,10 @@ lint: $(INSTALLED)  ## check style and types
 stop:  ## stop the MLflow server that this checkout started
 	@test ! -x .venv/bin/python || python src/stop_mlflow.py
 
-bench: $(INSTALLED)  ## measure the pipeline beside the lab's way of doing the same
+bench: $(INSTALLED)  ## measure the pipeline, big tables and rollback, each beside what it is compared with
 	python benchmarks/bench_pipeline.py
 	python benchmarks/bench_tables.py
+	python benchmarks/bench_rollback.py
 
 setup: $(INSTALLED)  ## make .venv with all packages
 

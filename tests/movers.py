@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import rollback
 from churn import moves
 from churn.environment import read_environment
-from churn.errors import UserError
+from churn.errors import Unreachable, UserError
 from churn.ledger import Entry, Ledger, Move
 from churn.registry import PRODUCTION, Registry
 from churn.rest import Mlflow
@@ -115,6 +115,10 @@ def mover(name: str, kind: str, to: str) -> int:
                 named = ["--version", to, "--force"] if kind == "named" else []
                 sys.argv = ["rollback.py", *named, "--reason", name]
                 rollback.main()
+        except Unreachable as error:
+            # Nothing of this is meant to bring the server down.
+            os.write(2, f"{name}: {error}\n".encode())
+            return error.exit_code
         except UserError as error:
             return error.exit_code
         except BaseException as error:  # noqa: BLE001 - a forked process must not go on

@@ -55,7 +55,9 @@ def in_a_process(work: Callable[[], None]) -> int:
 def test_hundreds_of_movers_at_once_some_killed_leave_one_chain(
     registered: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counts = json.loads(registered.do("python", "tests/movers.py", ROUNDS, "4"))
+    done = registered.run("python", "tests/movers.py", ROUNDS, "4")
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
     with capsys.disabled():
         print(f"\n{counts}")
     assert counts["succeeded"] > int(ROUNDS) / 2
@@ -72,7 +74,7 @@ def test_hundreds_of_movers_at_once_some_killed_leave_one_chain(
     ]
     assert {name: counts.get(name, 0) for name in wrong} == dict.fromkeys(wrong, 0)
     assert counts.get("found half done and finished", 0) == counts.get("and said so", 0)
-    assert not [name for name in counts if name.startswith("ended")]
+    assert not [name for name in counts if name.startswith("ended")], done.stderr
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
