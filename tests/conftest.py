@@ -1,9 +1,11 @@
 """Fixtures: trained projects to work in, and an API process to talk to.
 
-Training takes half a minute and a server seven seconds to start, so a test that only reads or
-moves aliases shares both, and finds no alias and no recorded move; one that trains gets a copy.
+Training takes half a minute and a server seven seconds to start, so all tests copy what one has
+trained. A test that only reads or moves aliases shares a server with the others of its worker, and
+finds no alias and no recorded move; one that trains gets a copy and a server of its own.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -40,12 +42,31 @@ def train_three(project: Project) -> Project:
     return project
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a module run on one worker, unless they say otherwise: they share what takes
+    long to make."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with three versions, whose server is stopped; to be copied."""
-    project = train_three(checkout(tmp_path_factory.mktemp("template")))
-    project.do("python", "src/stop_mlflow.py")
-    return project
+def template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """A project with three versions, whose server is stopped; to be copied.
+
+    One for all workers: the first one trains, and the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "template"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "trained").exists():
+            project = train_three(checkout(folder))
+            project.do("python", "src/stop_mlflow.py")
+            (folder / "trained").write_text(str(project.root))
+    return Project(Path((folder / "trained").read_text()), "")
 
 
 def copied(template: Project, folder: Path) -> Project:

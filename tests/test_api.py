@@ -16,8 +16,6 @@ from project import Project
 
 from churn.registry import MODEL, PRODUCTION
 
-pytestmark = pytest.mark.xdist_group("project")
-
 PROMOTE = ("python", "src/promote.py")
 ROW = {
     "tenure_months": 3,

@@ -27,8 +27,6 @@ from churn.ledger import Ledger, Move
 from churn.moves import stand
 from churn.registry import CHAMPION, EXPERIMENT, PRODUCTION, STAGING, Tag
 
-pytestmark = pytest.mark.xdist_group("doctor")
-
 DOCTOR = ("python", "src/doctor.py")
 
 Finding = dict[str, str]

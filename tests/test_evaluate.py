@@ -9,8 +9,6 @@ from project import Project
 
 from churn.registry import Tag
 
-pytestmark = pytest.mark.xdist_group("project")
-
 
 def test_all_that_is_reported_is_in_the_run_too(trained: Project) -> None:
     reported = json.loads((trained.root / "reports/metrics.json").read_text())

@@ -9,12 +9,9 @@ from project import checkout
 
 PACKAGES = Path(sys.prefix)
 
-pytestmark = [
-    pytest.mark.xdist_group("make"),
-    pytest.mark.skipif(
-        not (PACKAGES / ".installed").is_file(), reason="the tests do not run in make's .venv"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (PACKAGES / ".installed").is_file(), reason="the tests do not run in make's .venv"
+)
 
 
 def test_make_run_ends_with_a_served_prediction(tmp_path: Path, serve: Serve) -> None:

@@ -18,8 +18,6 @@ from churn.errors import Refused
 from churn.ledger import Entry, Ledger, Move, Overtaken
 from churn.registry import MODEL, PRODUCTION, STAGING
 
-pytestmark = pytest.mark.xdist_group("project")
-
 ROUNDS = os.environ.get("MOVER_ROUNDS", "200")
 
 

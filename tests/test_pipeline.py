@@ -14,8 +14,6 @@ import mlflow
 from churn import files
 from churn.registry import EXPERIMENT, MODEL, Registry, Tag, Version
 
-pytestmark = pytest.mark.xdist_group("project")
-
 METRICS = {"f1", "accuracy", "precision", "recall", "roc_auc", "log_loss", "brier"}
 
 

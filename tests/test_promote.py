@@ -14,8 +14,6 @@ from project import Project, local_environment
 from churn.ledger import Ledger, Move
 from churn.registry import CHAMPION, MODEL, PRODUCTION, Tag
 
-pytestmark = pytest.mark.xdist_group("project")
-
 PROMOTE = ("python", "src/promote.py")
 ROLLBACK = ("python", "src/rollback.py")
 

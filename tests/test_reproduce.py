@@ -14,8 +14,6 @@ from project import Project, local_environment
 
 from churn.registry import MODEL, Tag
 
-pytestmark = pytest.mark.xdist_group("reproduce")
-
 REPRODUCE = ("python", "src/reproduce.py", "--version")
 
 

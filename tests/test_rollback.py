@@ -1,13 +1,10 @@
 """rollback.py, against a real MLflow server on SQLite and on PostgreSQL."""
 
-import pytest
 from conftest import moved, registry_of
 from project import Project
 
 from churn.ledger import Ledger
 from churn.registry import MODEL, PRODUCTION, Tag
-
-pytestmark = pytest.mark.xdist_group("project")
 
 ROLLBACK = ("python", "src/rollback.py")
 

@@ -15,8 +15,6 @@ from project import Project, checkout, free_port, local_environment, servers
 START = ("python", "src/start_mlflow.py")
 STOP = ("python", "src/stop_mlflow.py")
 
-pytestmark = pytest.mark.xdist_group("server")
-
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Project]:

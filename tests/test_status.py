@@ -9,8 +9,6 @@ from project import Project
 from churn.ledger import Ledger
 from churn.registry import PRODUCTION
 
-pytestmark = pytest.mark.xdist_group("project")
-
 STATUS = ("python", "src/status.py")
 HISTORY = ("python", "src/history.py")
 

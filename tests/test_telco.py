@@ -10,10 +10,7 @@ from project import ROOT, checkout
 
 TELCO = ROOT.parent / "shared" / "data" / "telco.csv"
 
-pytestmark = [
-    pytest.mark.xdist_group("telco"),
-    pytest.mark.skipif(not TELCO.is_file(), reason=f"the Telco table is not at {TELCO}"),
-]
+pytestmark = pytest.mark.skipif(not TELCO.is_file(), reason=f"the Telco table is not at {TELCO}")
 
 
 def test_telco_from_the_raw_table_to_a_rollback(tmp_path: Path, serve: Serve) -> None:

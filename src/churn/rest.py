@@ -1,6 +1,7 @@
 """MLflow's REST API over httpx: what moving, reading and serving a version needs, without
 importing MLflow (which takes longer than the rest of such a command together)."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -13,6 +14,7 @@ from churn.errors import Unreachable, UserError
 _API = "/api/2.0/mlflow/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_PAUSE = 0.2  # seconds before a request is sent again
 
 
 class MlflowRefused(UserError):
@@ -29,6 +31,10 @@ class NotFound(MlflowRefused):
 
 class NothingListens(Unreachable):
     """No process accepts connections at the address."""
+
+
+class _Failed(Unreachable):
+    """MLflow is there, and failed at this request."""
 
 
 class Mlflow:
@@ -92,6 +98,17 @@ class Mlflow:
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
+            return self._send_once(method, path, **request)
+        except _Failed:
+            # MLflow fails now and then and answers the next moment: 3.17.2 does where the first two
+            # searches of its life come at once. What only reads can be asked again.
+            if method != "GET" and not path.endswith("/search"):
+                raise
+        time.sleep(_PAUSE)
+        return self._send_once(method, path, **request)
+
+    def _send_once(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
             response = self._client.request(method, path, **request)
         except httpx.ConnectError as error:
             raise NothingListens(f"no MLflow server at {self.uri}: {error}") from None
@@ -131,7 +148,7 @@ class Mlflow:
         if status == 404 and response.request.url.path.startswith(_ARTIFACTS):
             return NotFound(f"MLflow at {self.uri} has no such file", "RESOURCE_DOES_NOT_EXIST")
         if status >= 500:
-            return Unreachable(f"MLflow at {self.uri} failed with HTTP {status}; see its log")
+            return _Failed(f"MLflow at {self.uri} failed with HTTP {status}; see its log")
         server = response.headers.get("server", "an unknown server")
         return Unreachable(
             f"{self.uri} answers, but not as MLflow (HTTP {status} from {server})."
