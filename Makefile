@@ -22,7 +22,7 @@ run: $(INSTALLED)  ## train, promote if nothing is in production, and serve at h
 	python src/api.py
 
 test: $(INSTALLED)  ## run the tests
-	OMP_WAIT_POLICY=passive python -m pytest -n 4 --dist loadgroup
+	OMP_WAIT_POLICY=passive python -m pytest -n 4 --dist loadfile
 
 lint: $(INSTALLED)  ## check style and types
 	ruff check .

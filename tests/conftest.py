@@ -42,15 +42,6 @@ def train_three(project: Project) -> Project:
     return project
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a module run on one worker, unless they say otherwise: they share what takes
-    long to make."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
     """A project with three versions, whose server is stopped; to be copied.
@@ -110,14 +101,10 @@ def trained(shared: Project) -> Project:
     return emptied(shared)
 
 
-ON_POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))
-
-
-@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
-def registered(request: pytest.FixtureRequest) -> Project:
-    """As `trained`, once with MLflow's store in SQLite and once in PostgreSQL."""
-    on = {"sqlite": "shared", "postgresql": "shared_postgresql"}
-    return emptied(request.getfixturevalue(on[request.param]))
+@pytest.fixture
+def registered(trained: Project) -> Project:
+    """As `trained`; test_on_postgresql.py puts another in its place."""
+    return trained
 
 
 def emptied(project: Project) -> Project:
