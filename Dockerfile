@@ -22,7 +22,9 @@ COPY src/churn/ src/churn/
 RUN python -m compileall -q src
 
 # HOME, because a numeric user has no home folder, and /tmp is the one place that may be written to.
+# The prediction log wants a volume: mount one and name it in PREDICTION_LOG.
 ENV HOME=/tmp \
+    PREDICTION_LOG=off \
     HOST=0.0.0.0 \
     PORT=8000 \
     PYTHONUNBUFFERED=1

@@ -4,6 +4,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 UV := uv==0.13.9
 INSTALLED := .venv/.installed
+# Begun first, so that no worker is left with one of them when the others are done.
+LONGEST := tests/test_on_postgresql.py tests/test_moves.py
 
 # DVC's stages call `python`: it must be the one of .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -22,7 +24,7 @@ run: $(INSTALLED)  ## train, promote if nothing is in production, and serve at h
 	python src/api.py
 
 test: $(INSTALLED)  ## run the tests
-	OMP_WAIT_POLICY=passive python -m pytest -n 4 --dist loadfile
+	OMP_WAIT_POLICY=passive python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
 
 lint: $(INSTALLED)  ## check style and types
 	ruff check .
@@ -32,10 +34,11 @@ lint: $(INSTALLED)  ## check style and types
 stop:  ## stop the MLflow server that this checkout started
 	@test ! -x .venv/bin/python || python src/stop_mlflow.py
 
-bench: $(INSTALLED)  ## measure the pipeline, big tables and rollback, each beside what it is compared with
+bench: $(INSTALLED)  ## measure the pipeline, big tables, rollback, serving and scoring, each beside what it is compared with
 	python benchmarks/bench_pipeline.py
 	python benchmarks/bench_tables.py
 	python benchmarks/bench_rollback.py
+	python benchmarks/bench_serving.py
 
 setup: $(INSTALLED)  ## make .venv with all packages
 

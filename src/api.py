@@ -1,149 +1,102 @@
 """Serve the version that the alias `production` points to, at HOST:PORT.
 
-    python src/api.py
+    python src/api.py [--workers N]
 
-    POST /predict    one customer's features → probability and prediction
-    GET  /model      what is served, what should be served, and what made it
-    GET  /health /ready /startup     probes
-    GET  /           a page to try it; /docs describes the fields
+    POST /predict          one customer's features → probability and prediction
+    POST /predict/batch    the same for many customers
+    POST /explain          what each feature adds to the probability
+    POST /invocations      the same questions as a client of `mlflow models serve` asks them
+    GET  /model            what is served, what should be served, and what made it
+    GET  /metrics          counts and times, for Prometheus
+    GET  /health /ready /startup /ping     probes
+    GET  /                 a page to try it; /docs describes the fields
 
 When the alias moves, the API follows within about RELOAD_SECONDS, without a restart.
 """
 
-import json
+import argparse
+import gc
+import os
 import socket
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, ConfigDict, ValidationError
+from uvicorn.supervisors import Multiprocess
 
-from churn import cli, server
-from churn.column import Value
+from churn import cli, openapi, paths, server, workers
 from churn.environment import Environment, read_environment
 from churn.errors import Unreachable, UserError
-from churn.registry import MODEL
-from churn.schema import REQUEST_ID
-from churn.serving import AliasFollower, Served
+from churn.openapi import Problem
+from churn.serving import AliasFollower
 
-MAX_BODY_BYTES = 64 * 1024
-MAX_DRAINED_BYTES = 16 * 1024 * 1024
 PAGE = Path(__file__).parent / "churn" / "page.html"
+MOST_WORKERS = 64
 
 
-class PredictResponse(BaseModel):
-    """The answer to POST /predict."""
+def create_app() -> FastAPI:
+    """The application of one worker: its routes, and the thread that follows the alias."""
+    # What counts imports Prometheus's client, which looks at once where the workers' numbers go.
+    from churn import traffic
+    from churn.answers import Answers
+    from churn.invocations import Invocations
+    from churn.prediction_log import PredictionLog
 
-    model_config = ConfigDict(protected_namespaces=())
-
-    request_id: str
-    prediction: int
-    probability: float
-    threshold: float
-    model_name: str
-    model_version: str
-    warnings: list[str]
-
-
-class Problem(BaseModel):
-    """Why a request was not answered: one line, or one entry for each field that is wrong."""
-
-    detail: str | list[dict[str, Any]]
-
-
-def create_app(environment: Environment | None = None) -> FastAPI:
-    """The application: its routes and the thread that follows the alias while it runs."""
-    follower = AliasFollower(environment or read_environment())
+    environment = read_environment()
+    follower = AliasFollower(environment)
+    log = PredictionLog(log_folder(environment))
+    answers = Answers(follower, log, environment.BATCH_ROWS)
+    invocations = Invocations(answers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         follower.start()
+        # What lives as long as the process is not worth being looked at again and again.
+        gc.collect()
+        gc.freeze()
         yield
         await run_in_threadpool(follower.stop)
+        log.close()
+
+    async def metrics() -> Response:
+        """Counts and times, of all workers."""
+        return Response(traffic.exposition(), media_type=traffic.CONTENT_TYPE)
 
     app: FastAPI = FastAPIOffline(
         title="Churn model", version="1", lifespan=lifespan, redoc_url=None
     )
-    app.state.follower = follower
-    app.openapi = lambda: openapi(app, follower)  # type: ignore[method-assign]
-    app.add_route("/predict", predict, methods=["POST"])
+    app.state.follower, app.state.log = follower, log
+    app.openapi = lambda: openapi.document(app, follower.served)  # type: ignore[method-assign]
+    app.add_route("/predict", answers.predict, methods=["POST"])
+    app.add_route("/predict/batch", answers.predict_batch, methods=["POST"])
+    app.add_route("/explain", answers.explain, methods=["POST"])
+    app.add_route("/invocations", invocations.invoke, methods=["POST"])
+    app.add_route("/ping", invocations.ping, methods=["GET"])
+    app.add_route("/version", invocations.version, methods=["GET"])
+    unready: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
     app.add_api_route("/health", health, tags=["probes"])
-    app.add_api_route("/ready", ready, tags=["probes"], responses={503: {"model": Problem}})
-    app.add_api_route("/startup", startup, tags=["probes"], responses={503: {"model": Problem}})
+    app.add_api_route("/ready", ready, tags=["probes"], responses=unready)
+    app.add_api_route("/startup", startup, tags=["probes"], responses=unready)
     app.add_api_route("/model", model, tags=["model"])
+    app.add_api_route("/metrics", metrics, tags=["probes"], response_class=Response)
     app.add_api_route("/", page, include_in_schema=False)
     return app
 
 
-async def predict(request: Request) -> Response:
-    """Validate one row by the served model's own schema, score it, answer."""
-    served: Served | None = request.app.state.follower.served
-    if served is None:
-        return problem(503, f"no model is served: {request.app.state.follower.problem}")
-    body = await read_body(request)
-    if body is None:
-        return problem(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
-    try:
-        row = served.request_model.model_validate_json(body).model_dump(by_alias=True)
-    except ValidationError as error:
-        return problem(422, [wrong_field(detail) for detail in error.errors(include_url=False)])
-    request_id = row.pop(REQUEST_ID) or uuid.uuid4().hex
-    return JSONResponse((await run_in_threadpool(answer, served, row, request_id)).model_dump())
+def log_folder(environment: Environment) -> Path | None:
+    """Where predictions are logged; None where they are not."""
+    told = environment.PREDICTION_LOG
+    return None if told == "off" else paths.ROOT / told
 
 
-def answer(served: Served, row: dict[str, Value], request_id: str) -> PredictResponse:
-    schema = served.scorer.schema
-    probability = served.scorer.score([row])[0]
-    return PredictResponse(
-        request_id=request_id,
-        prediction=int(probability >= schema.threshold),
-        probability=probability,
-        threshold=schema.threshold,
-        model_name=MODEL,
-        model_version=served.version.number,
-        warnings=schema.unfamiliar(row),
-    )
-
-
-async def read_body(request: Request) -> bytes | None:
-    """The body, or None if it is too large.
-
-    A body that is too large is read to its end and thrown away, up to a limit: a client that is
-    still sending when the connection closes would never see why.
-    """
-    kept, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            kept.append(chunk)
-        elif size > MAX_DRAINED_BYTES:
-            break
-    return b"".join(kept) if size <= MAX_BODY_BYTES else None
-
-
-def wrong_field(detail: Any) -> dict[str, Any]:
-    """One entry of a 422: where, what is wrong with which value, and pydantic's name for it."""
-    match detail["type"]:
-        case "missing":
-            said = "is missing"
-        case "extra_forbidden":
-            said = "is not a feature of this model"
-        case "value_error" | "json_invalid":
-            said = str(detail["msg"]).removeprefix("Value error, ")
-        case _:
-            said = f"{detail['msg']}, not {json.dumps(detail['input'], default=str)[:60]}"
-    return {"loc": ["body", *detail["loc"]], "msg": said, "type": detail["type"]}
-
-
-def problem(status: int, detail: str | list[dict[str, Any]]) -> JSONResponse:
+def problem(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
 
@@ -157,7 +110,10 @@ async def ready(request: Request) -> JSONResponse:
     follower: AliasFollower = request.app.state.follower
     if follower.served is None:
         return problem(503, str(follower.problem))
-    return JSONResponse({"status": "ready", "model_version": follower.served.version.number})
+    said = {"status": "ready", "model_version": follower.served.version.number}
+    if request.app.state.log.problem:
+        said["prediction_log"] = request.app.state.log.problem
+    return JSONResponse(said)
 
 
 async def startup(request: Request) -> JSONResponse:
@@ -177,43 +133,10 @@ async def page() -> FileResponse:
     return FileResponse(PAGE, media_type="text/html")
 
 
-def openapi(app: FastAPI, follower: AliasFollower) -> dict[str, Any]:
-    """The document of this moment: /predict takes what the served version takes."""
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    served = follower.served
-    row: dict[str, Any] = {"type": "object"}
-    if served is not None:
-        row = served.request_model.model_json_schema(by_alias=True)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= {"PredictRequest": row, "PredictResponse": PredictResponse.model_json_schema()}
-    schemas |= {"Problem": Problem.model_json_schema()}
-    refused = {
-        str(status): {"description": why, **_content("Problem")}
-        for status, why in {
-            413: "The body is too large",
-            422: "A field is missing, unknown or wrong",
-            503: "No model is served",
-        }.items()
-    }
-    document["paths"]["/predict"] = {
-        "post": {
-            "tags": ["model"],
-            "summary": "Predict",
-            "description": "The probability that this customer leaves, and the prediction.",
-            "operationId": "predict",
-            "requestBody": {"required": True, **_content("PredictRequest")},
-            "responses": {"200": {"description": "OK", **_content("PredictResponse")}, **refused},
-        }
-    }
-    return document
-
-
-def _content(name: str) -> dict[str, Any]:
-    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
-
-
 def main() -> None:
-    cli.parser(__doc__).parse_args()
+    parser = cli.parser(__doc__)
+    parser.add_argument("--workers", type=worker_count, default=1, help="processes (1)")
+    arguments = parser.parse_args()
     environment = read_environment()
     listening = listen(environment.HOST, environment.PORT)
     try:
@@ -221,8 +144,26 @@ def main() -> None:
     except Unreachable as error:
         cli.step(f"{error}\nthe API starts without a model and looks again until it finds one")
     announce(environment)
-    config = uvicorn.Config(create_app(environment), access_log=False, log_level="warning")
-    uvicorn.Server(config).run(sockets=[listening])
+    config = uvicorn.Config(
+        "api:create_app",
+        factory=True,
+        access_log=False,
+        log_level="warning",
+        workers=arguments.workers,
+    )
+    if arguments.workers == 1:
+        uvicorn.Server(config).run(sockets=[listening])
+        return
+    with TemporaryDirectory(prefix="churn-api-") as folder:
+        os.environ |= {workers.FOLDER: folder, "PROMETHEUS_MULTIPROC_DIR": folder}
+        Multiprocess(config, sockets=[listening]).run()
+
+
+def worker_count(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MOST_WORKERS}")
+    return number
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -29,6 +29,17 @@ from churn.ledger import Ledger, Move
 from churn.registry import MODEL, PRODUCTION, Registry, Tag
 from churn.rest import Mlflow
 
+PRINTED = "printed"
+"""The property of a test whose value is printed when all tests have ended."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have counted, which pytest-xdist's workers cannot print."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == PRINTED:
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
+
 
 def train_three(project: Project) -> Project:
     """Three versions: 1 and 2 passed their gate, 3 failed it. Nothing is in production. Version 2

@@ -224,7 +224,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(
     server = registry_of(project)
     exploded = tmp_path / "exploded"
     server.mlflow.put_artifact(
-        f"{server.artifact_uri('1')}/model.skops", pickle.dumps(Bomb(exploded))
+        f"{server.artifact_uri('1')}/extra_files/scorer.onnx", pickle.dumps(Bomb(exploded))
     )
     assert "cannot be served" in project.refused(*PROMOTE, "--version", "1")
     project.do(*PROMOTE, "--version", "1", "--force", "--reason", "to see what happens")
@@ -313,3 +313,145 @@ def test_the_alias_is_read_from_the_registry_and_not_from_the_mirror(
     server = registry_of(trained)
     server.mlflow.post("registered-models/alias", name=MODEL, alias=PRODUCTION, version="1")
     api.wait_for_version("1")
+
+
+def test_a_batch_gets_the_answers_of_its_rows_and_bad_ones_are_named(api: Api) -> None:
+    rows = [ROW, ROW | {"tenure_months": "x"}, ROW | {"region": "Mars"}, 5]
+    answer = api.client.post("/predict/batch", json={"rows": rows, "request_id": "b"}).json()
+    assert (answer["request_id"], answer["model_version"]) == ("b", "2")
+    first, second, third, fourth = answer["predictions"]
+    assert second is fourth is None
+    for found, row in ((first, rows[0]), (third, rows[2])):
+        single = api.predict(**row).json()  # type: ignore[arg-type]
+        assert found == {name: single[name] for name in ("prediction", "probability", "warnings")}
+    assert third["warnings"] == ["region: 'Mars' was not seen in training"]
+    assert [(e["index"], e["detail"][0]["loc"][1]) for e in answer["errors"]] == [
+        (1, "tenure_months"),
+        (3, "row"),
+    ]
+    empty = api.client.post("/predict/batch", json={"rows": []}).json()
+    assert empty["predictions"] == empty["errors"] == []
+
+
+@pytest.mark.parametrize("body", [{}, {"rows": 5}, {"rows": [], "more": 1}, [ROW]])
+def test_a_batch_without_rows_is_a_422(api: Api, body: object) -> None:
+    assert api.client.post("/predict/batch", json=body).status_code == 422
+
+
+def test_a_batch_of_too_many_rows_is_a_413(trained: Project, serve: Serve) -> None:
+    moved(trained, "promote 2")
+    api = serve(trained, BATCH_ROWS="2")
+    api.wait_for_version("2")
+    assert api.client.post("/predict/batch", json={"rows": [ROW] * 2}).status_code == 200
+    answer = api.client.post("/predict/batch", json={"rows": [ROW] * 3})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        413,
+        "3 rows are more than 2 (BATCH_ROWS)",
+    )
+
+
+def test_an_explanation_adds_up(api: Api) -> None:
+    answer = api.client.post("/explain", json=ROW).json()
+    assert answer["probability"] == api.predict(**ROW).json()["probability"]
+    assert [each["feature"] for each in answer["contributions"]] == list(ROW)
+    assert [each["value"] for each in answer["contributions"]] == list(ROW.values())
+    total = sum(each["contribution"] for each in answer["contributions"])
+    whole = answer["reference_probability"] + total + answer["remainder"]
+    assert whole == pytest.approx(answer["probability"], abs=1e-12)
+    example = api.client.get("/model").json()["served"]["example"]
+    assert [each["reference"] for each in answer["contributions"]] == list(example.values())
+    nothing = api.client.post("/explain", json=example).json()
+    assert {each["contribution"] for each in nothing["contributions"]} == {0}
+    assert api.client.post("/explain", json=ROW | {"x": 1}).status_code == 422
+
+
+def test_requests_and_predictions_are_counted(trained: Project, serve: Serve) -> None:
+    moved(trained, "promote 2")
+    api = serve(trained)
+    api.wait_for_version("2")
+    for _ in range(3):
+        api.predict(**ROW)
+    api.predict(**ROW | {"tenure_months": "x"})
+    api.client.post("/predict/batch", json={"rows": [ROW] * 5})
+    lines = api.client.get("/metrics").text.splitlines()
+    assert 'churn_requests_total{endpoint="/predict",status="200"} 3.0' in lines
+    assert 'churn_requests_total{endpoint="/predict",status="422"} 1.0' in lines
+    assert 'churn_request_seconds_count{endpoint="/predict"} 4.0' in lines
+    assert 'churn_predictions_total{model_version="2",prediction="1"} 8.0' in lines
+
+
+def test_every_answer_is_in_the_log_before_it_goes_out(
+    trained: Project, serve: Serve, tmp_path: Path
+) -> None:
+    moved(trained, "promote 2")
+    api = serve(trained, PREDICTION_LOG=str(tmp_path / "log"))
+    api.wait_for_version("2")
+    answers = [api.predict(**ROW | {"tenure_months": months}).json() for months in range(5)]
+    batch = api.client.post("/predict/batch", json={"rows": [ROW, 5, ROW]}).json()
+    api.process.kill()
+    (path,) = (tmp_path / "log").iterdir()
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [r["request_id"] for r in records[:5]] == [a["request_id"] for a in answers]
+    assert [r["probability"] for r in records[:5]] == [a["probability"] for a in answers]
+    assert [r["features"]["tenure_months"] for r in records[:5]] == list(range(5))
+    assert [r["request_id"] for r in records[5:]] == [batch["request_id"]] * 2
+    assert {r["model_version"] for r in records} == {"2"}
+
+
+def test_a_log_that_cannot_be_written_stops_no_prediction(
+    trained: Project, serve: Serve, tmp_path: Path
+) -> None:
+    moved(trained, "promote 2")
+    (tmp_path / "file").write_text("")
+    api = serve(trained, PREDICTION_LOG=str(tmp_path / "file" / "log"))
+    api.wait_for_version("2")
+    assert api.predict(**ROW).status_code == 200
+    ready = api.client.get("/ready")
+    assert ready.status_code == 200
+    assert "predictions are not logged" in ready.json()["prediction_log"]
+    assert "churn_prediction_log_failures_total 1.0" in api.client.get("/metrics").text
+
+
+def test_several_workers_serve_one_version_and_count_together(
+    trained: Project, serve: Serve
+) -> None:
+    moved(trained, "promote 1")
+    api = serve(trained, "python", "src/api.py", "--workers", "3", RELOAD_SECONDS="0.2")
+
+    def all_serve(number: str) -> bool:
+        workers = api.client.get("/model").json()["workers"]
+        return [each["served_version"] for each in workers] == [number] * 3
+
+    wait_until(lambda: all_serve("1"))
+    moved(trained, "promote 2")
+    wait_until(lambda: all_serve("2"))
+    workers = api.client.get("/model").json()["workers"]
+    assert len({each["pid"] for each in workers}) == 3
+    for _ in range(30):
+        with httpx.Client(base_url=api.client.base_url) as client:
+            assert client.post("/predict", json=ROW).json()["model_version"] == "2"
+    lines = api.client.get("/metrics").text.splitlines()
+    assert 'churn_requests_total{endpoint="/predict",status="200"} 30.0' in lines
+
+
+def test_workers_are_a_number(trained: Project) -> None:
+    for wrong in ("0", "x", "65", "-1"):
+        line = trained.refused("python", "src/api.py", "--workers", wrong, code=2)
+        assert "is no number from 1 to 64" in line or "expected one argument" in line
+
+
+def test_the_serving_process_needs_neither_mlflow_nor_pandas_nor_scikit_learn(
+    trained: Project,
+) -> None:
+    moved(trained, "promote 2")
+    code = (
+        "import sys; sys.path.insert(0, 'src'); import api; api.create_app();"
+        "from churn.environment import read_environment; from churn.registry import Registry;"
+        "from churn.rest import Mlflow; from churn.serving import Served;"
+        "r = Registry(Mlflow(read_environment())); Served.load(r, r.version('2'));"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    loaded = set(trained.do("python", "-c", code).split())
+    assert "onnxruntime" in loaded
+    assert not loaded & {"mlflow", "pandas", "sklearn", "scipy", "joblib", "skops", "dvc", "polars",
+                         "onnx", "matplotlib", "pyarrow"}  # fmt: skip

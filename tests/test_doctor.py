@@ -125,7 +125,7 @@ class Case:
 def case(patient: Project, api: Api) -> Case:
     registry = registry_of(patient)
     moved(patient, "promote 1")
-    model = f"{registry.artifact_uri('1')}/model.skops"
+    model = f"{registry.artifact_uri('1')}/extra_files/scorer.onnx"
     registry.mlflow.put_artifact(model, registry.mlflow.get_artifact(model)[:1000])
     registry.point(STAGING, "2")
     registry.point("mine", "3")
@@ -207,7 +207,7 @@ def test_a_move_that_was_interrupted(case: Case) -> None:
 
 def test_a_version_in_production_that_does_not_load(case: Case) -> None:
     finding = bad(case.ill, "production")
-    assert "version 1 does not load: its model cannot be loaded" in finding["said"]
+    assert "version 1 does not load: its file has the SHA-256 " in finding["said"]
     assert "python src/rollback.py" in finding["mend"]
 
 

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import FunctionTransformer
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from churn import model, scorer
+from churn import compiler, model, scorer
 from churn.column import Column, Value
 from churn.model import TrainingError
 from churn.schema import Schema
@@ -242,19 +242,31 @@ def calibrated(estimator: Estimator, calibration: str) -> Any:
 
 @pytest.mark.parametrize("calibration", ["none", "sigmoid", "isotonic"])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_served_model_answers_as_the_fitted_one(estimator: Estimator, calibration: str) -> None:
+def test_a_compiled_model_answers_as_the_fitted_one(estimator: Estimator, calibration: str) -> None:
     features, _ = customers()
     fitted = calibrated(estimator, calibration)
     described = model.describe(fitted, features, SCHEMA, DATA, SPLIT)
-    loaded = scorer.load(skops.io.dumps(fitted), described.model_dump_json().encode())
+    compiled = compiler.compiled(fitted, described, features)
+    assert compiled.difference < 1e-9
+    loaded = scorer.load(compiled.scorer_file, compiled.schema_file, compiled.tags)
     rows: list[dict[str, Value]] = [
         {"tenure": 3.0, "minutes": None, "region": "NA"},
         {"tenure": 30.0, "minutes": 4.5, "region": "Mars"},
         {"tenure": 59.0, "minutes": 49.0, "region": None},
     ]
     wanted = model.probability(fitted, model.frame(rows, SCHEMA))
-    assert loaded.score(rows) == pytest.approx(wanted, abs=1e-6)
+    assert loaded.score(rows) == pytest.approx(wanted, abs=1e-9)
     assert len(set(loaded.score(rows))) > 1
+
+
+def test_the_difference_of_a_compiled_model_is_measured() -> None:
+    features, _ = customers()
+    fitted = calibrated("logistic_regression", "none")
+    described = model.describe(fitted, features, SCHEMA, DATA, SPLIT)
+    other = calibrated("logistic_regression", "sigmoid")
+    compiled = compiler.compiled(other, described, features)
+    assert compiled.rows > len(features)
+    assert compiler.compiled(fitted, described, features).difference < 1e-9
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

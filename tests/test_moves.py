@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from conftest import moved, registry_of
+from conftest import PRINTED, moved, registry_of
 from movers import die_at
 from project import Project, local_environment
 
@@ -51,13 +51,12 @@ def in_a_process(work: Callable[[], None]) -> int:
 
 
 def test_hundreds_of_movers_at_once_some_killed_leave_one_chain(
-    registered: Project, capsys: pytest.CaptureFixture[str]
+    registered: Project, record_property: Callable[[str, object], None]
 ) -> None:
     done = registered.run("python", "tests/movers.py", ROUNDS, "4")
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    with capsys.disabled():
-        print(f"\n{counts}")
+    record_property(PRINTED, counts)
     assert counts["succeeded"] > int(ROUNDS) / 2
     assert counts["killed"] > int(ROUNDS) / 2
     assert counts["refused"] > int(ROUNDS) / 2

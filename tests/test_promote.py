@@ -207,12 +207,12 @@ def test_a_version_that_does_not_load_never_becomes_production(project: Project)
     project.do("python", "src/start_mlflow.py")
     moved(project, "promote 1")
     uri = registry_of(project).artifact_uri("2")
-    model = project.root / "mlflow/artifacts" / uri.partition(":/")[2] / "model.skops"
+    model = project.root / "mlflow/artifacts" / uri.partition(":/")[2] / "extra_files/scorer.onnx"
     model.write_bytes(b"not a model")
     line = project.refused(*PROMOTE)
-    assert "version 2 cannot be served: its model cannot be loaded" in line
+    assert "version 2 cannot be served: its file has the SHA-256 " in line
     assert at(project) == "1"
-    assert "cannot be loaded" in registry_of(project).version("2").unservable
+    assert "it was changed since" in registry_of(project).version("2").unservable
 
 
 def test_a_trial_that_is_killed_does_not_take_promote_with_it(trained: Project) -> None:

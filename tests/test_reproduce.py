@@ -1,5 +1,6 @@
 """reproduce.py: the commit, the data and the model, built again for real."""
 
+import hashlib
 import re
 import shutil
 import signal
@@ -12,7 +13,8 @@ import pytest
 from conftest import copied, registry_of, wait_until
 from project import Project, local_environment
 
-from churn.registry import MODEL, Tag
+from churn.registry import MODEL, Registry, Tag
+from churn.scorer import SCHEMA_FILE, SCORER_FILE
 
 REPRODUCE = ("python", "src/reproduce.py", "--version")
 
@@ -64,26 +66,34 @@ def test_a_version_from_changes_that_were_never_committed(origin: Project) -> No
     assert said.splitlines()[-1].startswith("reproduced: version 2: ")
 
 
+SERVED = {SCORER_FILE: Tag.SCORER_SHA256, SCHEMA_FILE: Tag.SCHEMA_SHA256}
+
+
+def files_of(server: Registry, number: str, name: str) -> bytes:
+    return server.mlflow.get_artifact(f"{server.artifact_uri(number)}/{name}")
+
+
+def put(server: Registry, number: str, name: str, content: bytes) -> None:
+    """Put a file in the place of a version's own, as if training had recorded it."""
+    server.mlflow.put_artifact(f"{server.artifact_uri(number)}/{name}", content)
+    tag = {"key": SERVED[name], "value": hashlib.sha256(content).hexdigest()}
+    server.mlflow.post("model-versions/set-tag", name=MODEL, version=number, **tag)
+
+
 def test_what_differs_is_named(origin: Project) -> None:
     server = registry_of(origin)
-    model = "model.skops"
-    ours, theirs = (f"{server.artifact_uri(number)}/{model}" for number in ("3", "1"))
-    content = server.mlflow.get_artifact(ours)
+    kept = {name: files_of(server, "3", name) for name in SERVED}
     metric = {"key": "roc_auc", "timestamp": 1, "step": 0}
     run_id = server.version("3").run_id
     run = server.mlflow.get("runs/get", run_id=run_id)["run"]
     (was,) = [m["value"] for m in run["data"]["metrics"] if m["key"] == "roc_auc"]
-    schema = f"{server.artifact_uri('3')}/extra_files/schema.json"
-    kept = server.mlflow.get_artifact(schema)
-    server.mlflow.put_artifact(
-        schema, server.mlflow.get_artifact(f"{server.artifact_uri('1')}/extra_files/schema.json")
-    )
-    server.mlflow.put_artifact(ours, server.mlflow.get_artifact(theirs))
+    for name in SERVED:
+        put(server, "3", name, files_of(server, "1", name))
     now = 2_000_000_000_000
     server.mlflow.post("runs/log-metric", run_id=run_id, value=0.5, **metric | {"timestamp": now})
     line = origin.refused(*REPRODUCE, "3")
-    server.mlflow.put_artifact(ours, content)
-    server.mlflow.put_artifact(schema, kept)
+    for name, content in kept.items():
+        put(server, "3", name, content)
     server.mlflow.post(
         "runs/log-metric", run_id=run_id, value=was, **metric | {"timestamp": now + 1}
     )

@@ -1,19 +1,16 @@
-import io
-import pickle
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-import skops.io
-from sklearn.base import BaseEstimator
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from onnx import TensorProto, helper
 
-from churn import model, scorer
+from churn import compiler, model, scorer
 from churn.column import Column, Value
+from churn.compiler import Compiled
+from churn.registry import Tag
 from churn.schema import ModelSchema, Schema
-from churn.scorer import NotServable
+from churn.scorer import NotServable, Scorer
 from churn.settings import (
     Data,
     HistGradientBoosting,
@@ -51,150 +48,169 @@ ROWS: list[dict[str, Value]] = [
 
 
 @pytest.fixture(scope="module")
-def version() -> tuple[Any, ModelSchema]:
-    """A fitted classifier and its schema."""
+def version() -> Compiled:
+    """A compiled model, as training logs it."""
     features = model.frame(ROWS, SCHEMA)
     target = (features["tenure"] < 5).astype("int64")
     pipeline = model.classifier(model.build(TRAIN, "logistic_regression", SCHEMA), 0.5)
     fitted = model.fit(pipeline, features, target)
     data = Data(source="sample", target="churn", positive="1")
-    return fitted, model.describe(fitted, features, SCHEMA, data, Split(test_size=0.2))
+    schema = model.describe(fitted, features, SCHEMA, data, Split(test_size=0.2))
+    return compiler.compiled(fitted, schema, features)
 
 
-def written(schema: ModelSchema) -> bytes:
-    """The schema as training logs it."""
-    return schema.model_dump_json(indent=2, exclude_defaults=True).encode()
+def loaded(version: Compiled) -> Scorer:
+    return scorer.load(version.scorer_file, version.schema_file, version.tags)
 
 
-def refusal(model_file: bytes, schema_file: bytes) -> str:
+def schema_of(version: Compiled) -> ModelSchema:
+    return ModelSchema.model_validate_json(version.schema_file)
+
+
+def refusal(scorer_file: bytes, schema_file: bytes) -> str:
+    """Why the files are refused, where training recorded these very files."""
+    tags = Compiled(scorer_file, schema_file, 0.0, 1).tags
     with pytest.raises(NotServable) as caught:
-        scorer.load(model_file, schema_file)
-    return str(caught.value)
+        scorer.load(scorer_file, schema_file, tags)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert len(said) < 500
+    return said
 
 
-def test_a_loaded_version_answers_as_the_fitted_model(version: tuple[Any, ModelSchema]) -> None:
-    fitted, schema = version
-    loaded = scorer.load(skops.io.dumps(fitted), written(schema))
-    wanted = model.probability(fitted, model.frame(ROWS, SCHEMA))
-    assert loaded.score(ROWS) == wanted.tolist()
-    assert loaded.schema == schema
+def test_one_row_and_many_rows_get_the_same_answers(version: Compiled) -> None:
+    found = loaded(version)
+    one_by_one = [found.score([row])[0] for row in ROWS]
+    assert one_by_one == pytest.approx(found.score(ROWS), abs=scorer.TOLERANCE / 1000)
+    assert found.score([]) == []
 
 
-def test_one_row_and_many_rows_get_the_same_answers(version: tuple[Any, ModelSchema]) -> None:
-    fitted, schema = version
-    loaded = scorer.load(skops.io.dumps(fitted), written(schema))
-    one_by_one = [loaded.score([row])[0] for row in ROWS]
-    assert one_by_one == pytest.approx(loaded.score(ROWS), abs=scorer.TOLERANCE / 1000)
-
-
-def test_the_order_of_the_fields_does_not_matter(version: tuple[Any, ModelSchema]) -> None:
-    fitted, schema = version
-    loaded = scorer.load(skops.io.dumps(fitted), written(schema))
+def test_the_order_of_the_fields_does_not_matter(version: Compiled) -> None:
     backwards = [dict(reversed(row.items())) for row in ROWS]
-    assert loaded.score(backwards) == loaded.score(ROWS)
+    assert loaded(version).score(backwards) == loaded(version).score(ROWS)
+
+
+def test_a_table_is_encoded_as_its_rows_are(version: Compiled) -> None:
+    found = loaded(version)
+    rows = [*ROWS, {"tenure": 3.0, "minutes": None, "region": "Mars"}]
+    rows.append({"tenure": 3.0, "minutes": 1.0, "region": None})
+    vectors = [found.encoding.vector(row) for row in rows]
+    assert found.encode_pandas(model.frame(rows, SCHEMA)).tolist() == vectors
+
+
+@pytest.mark.parametrize("what", ["scorer_file", "schema_file"])
+def test_a_file_that_was_changed_since_training_is_refused(what: str, version: Compiled) -> None:
+    contents = {"scorer_file": version.scorer_file, "schema_file": version.schema_file}
+    contents[what] += b" "
+    with pytest.raises(NotServable, match=r"its file has the SHA-256 .*it was changed since"):
+        scorer.load(**contents, tags=version.tags)
+
+
+@pytest.mark.parametrize("tag", [Tag.SCORER_SHA256, Tag.SCHEMA_SHA256])
+def test_a_version_without_recorded_hashes_is_refused(tag: str, version: Compiled) -> None:
+    tags = {name: value for name, value in version.tags.items() if name != tag}
+    with pytest.raises(NotServable, match=f"recorded nothing… as {tag}"):
+        scorer.load(version.scorer_file, version.schema_file, tags)
+
+
+@pytest.mark.parametrize("difference", ["2e-06", "0.5", "nan", ""])
+def test_a_version_whose_scorer_disagrees_with_its_pipeline_is_refused(
+    difference: str, version: Compiled
+) -> None:
+    tags = version.tags | {Tag.SCORER_DIFFERENCE: difference}
+    with pytest.raises(NotServable, match="its compiled scorer differs from its pipeline by"):
+        scorer.load(version.scorer_file, version.schema_file, tags)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 garbage", b"\x00" * 1000])
-def test_a_broken_model_file_is_refused(content: bytes, version: tuple[Any, ModelSchema]) -> None:
-    assert refusal(content, written(version[1])).startswith("its model cannot be loaded: ")
+def test_a_broken_scorer_is_refused(content: bytes, version: Compiled) -> None:
+    said = refusal(content, version.schema_file)
+    assert said.startswith("its scorer cannot be loaded: ")
 
 
-def test_a_model_file_that_is_cut_off_is_refused(version: tuple[Any, ModelSchema]) -> None:
-    fitted, schema = version
-    content = skops.io.dumps(fitted)
-    assert "its model cannot be loaded" in refusal(content[: len(content) // 2], written(schema))
+def test_a_scorer_that_is_cut_off_is_refused(version: Compiled) -> None:
+    content = version.scorer_file[: len(version.scorer_file) // 2]
+    assert "its scorer cannot be loaded" in refusal(content, version.schema_file)
 
 
-def test_an_archive_that_holds_no_model_is_refused(version: tuple[Any, ModelSchema]) -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("schema.json", "{}")
-    assert "its model cannot be loaded" in refusal(buffer.getvalue(), written(version[1]))
+def graph(*nodes: onnx.NodeProto, encoding: str = "", data: Path | None = None) -> bytes:
+    """Another ONNX file with these nodes."""
+    given = helper.make_tensor_value_info("vectors", TensorProto.DOUBLE, ["rows", "width"])
+    answer = helper.make_tensor_value_info("probability", TensorProto.DOUBLE, ["rows"])
+    constants = []
+    if data:
+        outside = TensorProto(name="w", data_type=TensorProto.DOUBLE, dims=[1])
+        outside.data_location = TensorProto.EXTERNAL
+        outside.external_data.add(key="location", value=str(data))
+        constants.append(outside)
+    made = helper.make_model(
+        helper.make_graph(list(nodes), "other", [given], [answer], constants),
+        ir_version=10,
+        opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("foreign", 1)],
+    )
+    if encoding:
+        helper.set_model_props(made, {"encoding": encoding})
+    content: bytes = made.SerializeToString()
+    return content
 
 
-class Touches:
-    """A pickle of this creates a file when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
+def test_a_scorer_of_foreign_operators_is_refused(version: Compiled) -> None:
+    node = helper.make_node("Anything", ["vectors"], ["probability"], domain="foreign")
+    assert "its scorer cannot be loaded" in refusal(graph(node), version.schema_file)
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path: Path, version: tuple[Any, ModelSchema]) -> None:
-    content = pickle.dumps(Touches(tmp_path / "ran"))
-    assert "its model cannot be loaded" in refusal(content, written(version[1]))
-    assert not (tmp_path / "ran").exists()
-    pickle.loads(content)  # noqa: S301
-    assert (tmp_path / "ran").exists(), "the pickle would have run"
+def test_a_scorer_that_reads_other_files_is_refused(version: Compiled, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\x00" * 8)
+    node = helper.make_node("Squeeze", ["w"], ["probability"])
+    content = graph(node, data=tmp_path / "secret")
+    assert "its scorer cannot be loaded" in refusal(content, version.schema_file)
 
 
-class Foreign(BaseEstimator):  # type: ignore[misc]
-    """An estimator that is none of scikit-learn's."""
-
-
-@pytest.mark.parametrize("foreign", [Foreign(), FunctionTransformer(Path.touch)])
-def test_a_model_of_a_foreign_type_is_refused(
-    foreign: Any, version: tuple[Any, ModelSchema]
-) -> None:
-    said = refusal(skops.io.dumps(foreign), written(version[1]))
-    assert said.startswith("its model holds types that are not allowed: ")
-    assert "Foreign" in said or "touch" in said
-
-
-def test_a_model_that_cannot_answer_is_refused(version: tuple[Any, ModelSchema]) -> None:
-    scaler = StandardScaler().fit(np.array([[1.0], [2.0]]))
-    said = refusal(skops.io.dumps(scaler), written(version[1]))
-    assert said.startswith("its model cannot score its own example: ")
+@pytest.mark.parametrize("encoding", ["", "{", "[]", "5", '{"tenure": {}}', "{}"])
+def test_a_scorer_without_its_encoding_is_refused(encoding: str, version: Compiled) -> None:
+    node = helper.make_node("ReduceSum", ["vectors"], ["probability"], keepdims=0)
+    refusal(graph(node, encoding=encoding), version.schema_file)
 
 
 @pytest.mark.parametrize("difference", [2e-6, -2e-6, 0.5])
 def test_a_version_that_answers_its_example_otherwise_is_refused(
-    difference: float, version: tuple[Any, ModelSchema]
+    difference: float, version: Compiled
 ) -> None:
-    fitted, schema = version
-    example = schema.example
+    example = schema_of(version).example
     recorded = example.probability + difference
-    other = schema.model_copy(
-        update={"example": example.model_copy(update={"probability": recorded})}
-    )
-    said = refusal(skops.io.dumps(fitted), written(other))
+    said = refusal(version.scorer_file, with_example(version, recorded))
     assert said == (
         f"it answers its own example with {example.probability:.7f}, in training {recorded:.7f}"
     )
 
 
-def test_a_rounding_error_in_the_example_is_let_pass(version: tuple[Any, ModelSchema]) -> None:
-    fitted, schema = version
-    example = schema.example
-    near = example.model_copy(update={"probability": example.probability + 5e-7})
-    scorer.load(skops.io.dumps(fitted), written(schema.model_copy(update={"example": near})))
+def test_a_rounding_error_in_the_example_is_let_pass(version: Compiled) -> None:
+    near = with_example(version, schema_of(version).example.probability + 5e-7)
+    tags = Compiled(version.scorer_file, near, 0.0, 1).tags
+    scorer.load(version.scorer_file, near, tags)
+
+
+def with_example(version: Compiled, probability: float) -> bytes:
+    schema = schema_of(version)
+    example = schema.example.model_copy(update={"probability": probability})
+    return schema.model_copy(update={"example": example}).model_dump_json().encode()
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"columns": {"a": {"type": "number"}}}']
 )
-def test_a_schema_that_cannot_be_read_is_refused(
-    content: bytes, version: tuple[Any, ModelSchema]
-) -> None:
-    said = refusal(skops.io.dumps(version[0]), content)
+def test_a_schema_that_cannot_be_read_is_refused(content: bytes, version: Compiled) -> None:
+    said = refusal(version.scorer_file, content)
     assert said.startswith("its schema cannot be read: ")
 
 
-def test_a_model_of_other_columns_than_its_schema_is_refused(
-    version: tuple[Any, ModelSchema],
-) -> None:
-    fitted, schema = version
+def test_a_scorer_of_other_columns_than_its_schema_is_refused(version: Compiled) -> None:
+    schema = schema_of(version)
     columns = {name: column for name, column in schema.columns.items() if name != "region"}
-    other = schema.model_copy(update={"columns": columns})
-    said = refusal(skops.io.dumps(fitted), written(other))
-    assert said.startswith("its model cannot score its own example: ")
-    assert "region" in said
+    other = schema.model_copy(update={"columns": columns}).model_dump_json().encode()
+    assert refusal(version.scorer_file, other) == "its scorer and its schema have different columns"
 
 
-def test_a_refusal_is_one_short_line(version: tuple[Any, ModelSchema]) -> None:
-    for content in (b"garbage", skops.io.dumps(Foreign())):
-        said = refusal(content, written(version[1]))
-        assert "\n" not in said
-        assert len(said) < 500
+def test_probabilities_lie_between_0_and_1(version: Compiled) -> None:
+    answers = np.array(loaded(version).score(ROWS))
+    assert ((answers >= 0) & (answers <= 1)).all()

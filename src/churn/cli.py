@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from churn.errors import UsageError, UserError
 
@@ -94,6 +94,13 @@ def progress(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
     from tqdm import tqdm
 
     return iter(tqdm(items, desc=label, total=total, delay=2, disable=None, leave=False))
+
+
+def progress_by_size(label: str, total: int) -> Any:
+    """A progress bar on a terminal whose update() takes how much has been done since."""
+    from tqdm import tqdm
+
+    return tqdm(desc=label, total=total, unit_scale=True, delay=2, disable=None, leave=False)
 
 
 def run(main: Callable[[], None]) -> NoReturn:

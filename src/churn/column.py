@@ -145,6 +145,20 @@ class Column(BaseModel):
                 return int(value)
         return value
 
+    def plain(self, value: object, missing_values: tuple[str, ...]) -> object:
+        """A value of a table, or of MLflow's signature, as a request writes it, if it can be: a
+        number from its text, a date from its days since 1970."""
+        if isinstance(value, float) and math.isnan(value):
+            return None
+        if self.type == "date" and isinstance(value, int | float):
+            return self.given(float(value))
+        if self.is_numeric and isinstance(value, str):
+            try:
+                return self.given(self.clean(value, missing_values))
+            except BadValue:
+                return value
+        return value
+
     @cached_property
     def missing_numbers(self) -> frozenset[float]:
         """The missing values that are numbers."""

@@ -26,6 +26,8 @@ class Environment:
     API_URLS: tuple[str, ...] = ("http://127.0.0.1:8000",)
     DATA_DATABASE_URL: str = field(default="", repr=False)
     RELOAD_SECONDS: float = 1.0
+    BATCH_ROWS: int = 10_000
+    PREDICTION_LOG: str = "logs"
 
 
 def names() -> list[str]:
@@ -104,4 +106,5 @@ _READ: dict[str, Callable[[str], Any]] = {
     "PORT": _whole_number(1, 65535),
     "API_URLS": _addresses,
     "RELOAD_SECONDS": _seconds(0.1, 3600),
+    "BATCH_ROWS": _whole_number(1, 1_000_000),
 }

@@ -11,7 +11,7 @@ import polars as pl
 import yaml
 from numpy.typing import NDArray
 
-from churn import lineage, model, split
+from churn import lineage, split
 from churn.errors import Unreachable, UserError
 from churn.registry import Registry, Tag, Version
 from churn.rest import NotFound
@@ -178,5 +178,4 @@ def _unlike(ours: ModelSchema, theirs: ModelSchema) -> str:
 
 
 def _answers(scorer: Scorer, rows: pl.DataFrame) -> NDArray[np.float64]:
-    features = rows.select(scorer.schema.features).to_dict(as_series=False)
-    return model.probability(scorer.classifier, model.frame(features, scorer.schema))
+    return scorer.probabilities(scorer.encode_frame(rows.select(scorer.schema.features)))

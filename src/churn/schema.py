@@ -3,21 +3,10 @@ that travels with a model, by which a request is held to what the model was trai
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictStr,
-    WithJsonSchema,
-    create_model,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from churn import paths, yamlfile
-from churn.column import NUMBERS, Column, Value
+from churn.column import Column, Value
 from churn.settings import validated
 
 SPLIT = "_split"
@@ -138,32 +127,6 @@ class ModelSchema(Schema):
         """The example row as a request gives it."""
         row = self.example.row
         return {name: column.given(row[name]) for name, column in self.used.items()}
-
-    def request_model(self) -> type[BaseModel]:
-        """A pydantic model of one flat request: the features, plus an optional request_id.
-
-        Its fields are numbered and the columns' names are aliases, because a column may have a
-        name that is no Python identifier.
-        """
-        fields: dict[str, Any] = {
-            f"feature_{number}": (self._field_type(column), Field(alias=name))
-            for number, (name, column) in enumerate(self.used.items())
-        }
-        fields[REQUEST_ID] = (StrictStr | None, Field(default=None, max_length=200))
-        config = ConfigDict(extra="forbid", json_schema_extra={"examples": [self.given_example]})
-        return create_model("PredictRequest", __config__=config, **fields)
-
-    def _field_type(self, column: Column) -> Any:
-        def clean(value: Any) -> Value:
-            return column.clean(value, self.missing_values)
-
-        kind: Any = StrictStr
-        if column.type in NUMBERS:
-            kind = Annotated[StrictFloat, Field(allow_inf_nan=False)]
-        elif column.is_numeric:  # a date's text or a boolean's words, or true: clean() decides
-            kind = Any
-        shown = WithJsonSchema(column.json_schema())
-        return Annotated[kind | None, AfterValidator(clean), shown]
 
 
 def read_schema() -> Schema:

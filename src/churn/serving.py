@@ -1,6 +1,7 @@
 """The version that an API process serves, and the thread that follows the alias."""
 
 import random
+import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -8,17 +9,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from pydantic import BaseModel
+import numpy as np
 
 from churn import scorer
 from churn.environment import Environment
 from churn.errors import UserError
 from churn.registry import MODEL, PRODUCTION, Registry, Version
-from churn.rest import Mlflow
+from churn.request import RowReader
+from churn.rest import Mlflow, NotFound
 from churn.scorer import NotServable, Scorer
+from churn.traffic import Predictions
+from churn.workers import Board
 
 # Versions that were served stay loaded, so that a rollback takes over without a download.
 _KEPT = 3
+
+_WARMING = 20
 
 # A server that is gone for a while must not hold the thread for longer than it takes to notice.
 _TIMEOUT = httpx.Timeout(30.0, connect=2.0)
@@ -30,19 +36,43 @@ class Served:
 
     version: Version
     scorer: Scorer
-    request_model: type[BaseModel]
+    reader: RowReader
+    counted: Predictions
+    mlflow_version: str
     loaded_at: str
 
     @classmethod
     def load(cls, registry: Registry, version: Version) -> "Served":
         """Download and load the version. Raises NotServable, or UserError for the download."""
         uri = registry.artifact_uri(version.number)
-        loaded = scorer.load(
-            registry.mlflow.get_artifact(f"{uri}/{scorer.MODEL_FILE}"),
-            registry.mlflow.get_artifact(f"{uri}/{scorer.SCHEMA_FILE}"),
-        )
+        try:
+            loaded = scorer.load(
+                registry.mlflow.get_artifact(f"{uri}/{scorer.SCORER_FILE}"),
+                registry.mlflow.get_artifact(f"{uri}/{scorer.SCHEMA_FILE}"),
+                version.tags,
+            )
+            described = registry.mlflow.get_artifact(f"{uri}/MLmodel").decode(errors="replace")
+        except NotFound as error:
+            raise NotServable(f"a file that serving needs is missing: {error}") from None
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(version, loaded, loaded.schema.request_model(), now)
+        logged_by = re.search(r"^mlflow_version: (\S+)", described, re.MULTILINE)
+        served = cls(
+            version=version,
+            scorer=loaded,
+            reader=RowReader(loaded.schema, loaded.encoding),
+            counted=Predictions(version.number),
+            mlflow_version=logged_by[1] if logged_by else "",
+            loaded_at=now,
+        )
+        served.warm_up()
+        return served
+
+    def warm_up(self) -> None:
+        """Make the first request as fast as any."""
+        given = self.scorer.schema.given_example
+        for _ in range(_WARMING):
+            vector, _warnings = self.reader.read(dict(given))
+            self.scorer.probabilities(np.array([vector]))
 
 
 class AliasFollower:
@@ -62,6 +92,7 @@ class AliasFollower:
         self._pause = environment.RELOAD_SECONDS
         self._refused: tuple[str, str] | None = None
         self._kept: dict[str, Served] = {}
+        self._board = Board()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alias-follower", daemon=True)
 
@@ -82,6 +113,7 @@ class AliasFollower:
             except Exception as error:  # noqa: BLE001 - the thread must live; /model shows it
                 self.problem = f"unexpected: {error!r}"
             self.looked = True
+            self._board.post(self._brief())
             # Never more than the pause from one look to the next, and not all processes at once.
             pause = self._pause * random.uniform(0.8, 0.95)  # noqa: S311
             self._stop.wait(max(0.0, pause - (time.monotonic() - started)))
@@ -121,8 +153,17 @@ class AliasFollower:
             del self._kept[next(iter(self._kept))]
         return served
 
+    def _brief(self) -> dict[str, Any]:
+        served = self.served
+        return {
+            "served_version": served and served.version.number,
+            "desired_version": self.desired,
+            "problem": self.problem,
+        }
+
     def state(self) -> dict[str, Any]:
-        """What is served, what should be, and why they differ, for GET /model."""
+        """What is served, what should be, and why they differ, for GET /model; of this worker, and
+        in brief of each."""
         served = self.served
         return {
             "model_name": MODEL,
@@ -130,6 +171,7 @@ class AliasFollower:
             "served": served and _described(served),
             "desired_version": self.desired,
             "problem": self.problem,
+            "workers": self._board.read(),
         }
 
 

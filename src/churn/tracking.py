@@ -26,10 +26,12 @@ from mlflow.types import Schema as MlflowSchema
 import mlflow
 from churn import cli, files, lineage, model, paths, runs
 from churn.choice import Choice
+from churn.compiler import Compiled
 from churn.errors import UserError
 from churn.registry import EXPERIMENT, MODEL, Registry, Tag, Version
 from churn.runs import Run
 from churn.schema import ModelSchema, Schema
+from churn.scorer import SCHEMA_FILE, SCORER_FILE
 from churn.settings import Params
 
 
@@ -39,6 +41,7 @@ def log_training(
     choice: Choice,
     fitted: Any,
     described: ModelSchema,
+    compiled: Compiled,
     exported: Path,
 ) -> Version:
     """One MLflow run with its model, and the version that points to it, with its lineage. Where
@@ -72,7 +75,7 @@ def log_training(
         shutil.copyfile(exported, named)
         mlflow.log_artifact(str(named), "exported_models")
         _log_uncommitted(Path(folder))
-        logged = _log_model(fitted, described, Path(folder))
+        logged = _log_model(fitted, described, compiled, Path(folder))
         tags = {
             Tag.GIT_COMMIT: lineage.git_commit(),
             Tag.GIT_CLEAN: lineage.git_clean(),
@@ -81,6 +84,7 @@ def log_training(
             Tag.MODEL_SHA256: files.sha256(exported),
             Tag.TRAINING: train.version,
             Tag.ESTIMATOR: chosen.estimator,
+            **compiled.tags,
         }
         mlflow.set_tags(tags | {Tag.CHOICE_REASON: choice.reason})
         return registry.register(run.info.run_id, logged.model_id, tags)
@@ -111,13 +115,16 @@ def _log_uncommitted(folder: Path) -> None:
             cli.warn(f"uncommitted changes are not recorded: {uncommitted.left_out}; commit them")
 
 
-def _log_model(fitted: Any, described: ModelSchema, folder: Path) -> Any:
-    """Log the model in the skops format, with signature, input example and its own schema.
+def _log_model(fitted: Any, described: ModelSchema, compiled: Compiled, folder: Path) -> Any:
+    """Log the model in the skops format, with signature and input example; beside it the compiled
+    one and its schema, which are all that the API reads.
 
     Requirements are given, because inferring them takes MLflow several seconds.
     """
-    schema_file = folder / "schema.json"
-    files.write_text(schema_file, described.model_dump_json(indent=2, exclude_defaults=True))
+    contents = {SCORER_FILE: compiled.scorer_file, SCHEMA_FILE: compiled.schema_file}
+    beside = [folder / Path(name).name for name in contents]
+    for path, content in zip(beside, contents.values(), strict=True):
+        path.write_bytes(content)
     packages = ("scikit-learn", "pandas", "numpy", "skops")
     return mlflow.sklearn.log_model(
         fitted,
@@ -127,7 +134,7 @@ def _log_model(fitted: Any, described: ModelSchema, folder: Path) -> Any:
         serialization_format="skops",
         skops_trusted_types=list(model.TRUSTED_TYPES),
         pip_requirements=[f"{name}=={installed_version(name)}" for name in packages],
-        extra_files=[str(schema_file)],
+        extra_files=[str(path) for path in beside],
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from churn import cli, comparison, model, paths, settings, split, table
+from churn import cli, comparison, paths, settings, split, table
 from churn.comparison import Answers
 from churn.environment import read_environment
 from churn.errors import Unreachable, UserError
@@ -115,9 +115,8 @@ def seen(raw: pl.DataFrame, schema: ModelSchema) -> Seen:
 
 
 def answers(served: Served, features: pl.DataFrame) -> Answers:
-    schema = served.scorer.schema
-    frame = model.frame(features.to_dict(as_series=False), schema)
-    return Answers(model.probability(served.scorer.classifier, frame), schema.threshold)
+    scorer = served.scorer
+    return Answers(scorer.probabilities(scorer.encode_frame(features)), scorer.schema.threshold)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""The prediction log: a line of JSON for each prediction, written before the answer goes out."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+_LARGEST = 100_000_000  # bytes of a file, then a new one is begun
+_KEPT = 10  # files of a process
+
+
+class PredictionLog:
+    """Appends records to a file of this process alone; one write for each call, so that a process
+    that is killed loses no prediction that was answered.
+
+    What goes wrong with the log stops no prediction: `problem` says it, and it is tried again.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.problem = ""
+        self._folder = folder
+        self._file = -1
+        self._size = 0
+        if folder is not None:
+            self._open()
+
+    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append the records, in one write."""
+        if self._folder is None:
+            return
+        if self._file < 0 or self._size > _LARGEST:
+            self._open()
+            if self._file < 0:
+                return
+        lines = b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
+        try:
+            written = os.write(self._file, lines)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._size += written
+        if written < len(lines):
+            self._fail(OSError("the disk took a part of a record"))
+
+    def _open(self) -> None:
+        self.close()
+        assert self._folder is not None  # noqa: S101
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        name = f"predictions-{stamp}-{os.getpid()}.jsonl"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._file = os.open(self._folder / name, flags, 0o640)
+            self._size = os.fstat(self._file).st_size
+            self._forget_old()
+            self.problem = ""
+        except OSError as error:
+            self._fail(error)
+
+    def _forget_old(self) -> None:
+        """Remove the oldest files of this process."""
+        ours = sorted(self._folder.glob(f"predictions-*-{os.getpid()}.jsonl"))  # type: ignore[union-attr]
+        for path in ours[:-_KEPT]:
+            path.unlink(missing_ok=True)
+
+    def _fail(self, error: OSError) -> None:
+        self.problem = f"predictions are not logged in {self._folder}: {error.strerror or error}"
+        self.close()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
