@@ -29,6 +29,8 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi_offline import FastAPIOffline
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
 from uvicorn.supervisors import Multiprocess
 
 from churn import cli, openapi, paths, server, workers
@@ -40,9 +42,15 @@ from churn.serving import AliasFollower
 PAGE = Path(__file__).parent / "churn" / "page.html"
 MOST_WORKERS = 64
 
+_COLLECT_AFTER = 50_000  # objects; Python's default is 700
 
-def create_app() -> FastAPI:
-    """The application of one worker: its routes, and the thread that follows the alias."""
+
+def create_app() -> Starlette:
+    """The application of one worker: its routes, and the thread that follows the alias.
+
+    What scores stands in front of FastAPI, whose own handling of a request takes longer than the
+    prediction. FastAPI has all other routes, the document and what is asked by a wrong method.
+    """
     # What counts imports Prometheus's client, which looks at once where the workers' numbers go.
     from churn import traffic
     from churn.answers import Answers
@@ -56,11 +64,13 @@ def create_app() -> FastAPI:
     invocations = Invocations(answers)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         follower.start()
-        # What lives as long as the process is not worth being looked at again and again.
+        # What lives as long as the process is not worth being looked at again and again; and what
+        # one batch holds is garbage of no cycle.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER)
         yield
         await run_in_threadpool(follower.stop)
         log.close()
@@ -69,15 +79,16 @@ def create_app() -> FastAPI:
         """Counts and times, of all workers."""
         return Response(traffic.exposition(), media_type=traffic.CONTENT_TYPE)
 
-    app: FastAPI = FastAPIOffline(
-        title="Churn model", version="1", lifespan=lifespan, redoc_url=None
-    )
+    scoring = [
+        Route("/predict", answers.predict, methods=["POST"]),
+        Route("/predict/batch", answers.predict_batch, methods=["POST"]),
+        Route("/explain", answers.explain, methods=["POST"]),
+        Route("/invocations", invocations.invoke, methods=["POST"]),
+    ]
+    app: FastAPI = FastAPIOffline(title="Churn model", version="1", redoc_url=None)
     app.state.follower, app.state.log = follower, log
     app.openapi = lambda: openapi.document(app, follower.served)  # type: ignore[method-assign]
-    app.add_route("/predict", answers.predict, methods=["POST"])
-    app.add_route("/predict/batch", answers.predict_batch, methods=["POST"])
-    app.add_route("/explain", answers.explain, methods=["POST"])
-    app.add_route("/invocations", invocations.invoke, methods=["POST"])
+    app.router.routes.extend(scoring)
     app.add_route("/ping", invocations.ping, methods=["GET"])
     app.add_route("/version", invocations.version, methods=["GET"])
     unready: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
@@ -87,7 +98,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/model", model, tags=["model"])
     app.add_api_route("/metrics", metrics, tags=["probes"], response_class=Response)
     app.add_api_route("/", page, include_in_schema=False)
-    return app
+    return Starlette(routes=[*scoring, Mount("/", app)], lifespan=lifespan)
 
 
 def log_folder(environment: Environment) -> Path | None:

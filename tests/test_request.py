@@ -162,6 +162,24 @@ def test_many_rows_are_read_and_the_bad_ones_named() -> None:
     assert reader(schema).read_many([])[0].shape == (0, 3)
 
 
+@drawn(st.lists(st.fixed_dictionaries({
+    "n": st.integers(1, 110), "x": st.sampled_from([-5, 0, 1.5, 50, 51]),
+    "plan": st.sampled_from(["Basic", "Gold", None]), "flag": st.sampled_from([True, 1, "Yes"]),
+})))  # fmt: skip
+def test_many_rows_are_read_as_one_by_one(rows: list[dict[str, Any]]) -> None:
+    schema = model_schema(**{name: HARD[name] for name in ("n", "x", "plan", "flag")})
+    found = reader(schema)
+    vectors, warnings, bad = found.read_many(rows)
+    one_by_one = []
+    for index, row in enumerate(rows):
+        try:
+            one_by_one.append(found.read(row))
+        except BadRow as error:
+            assert bad.pop(index) == error.problems
+    assert not bad
+    assert (vectors.tolist(), warnings) == ([v for v, _ in one_by_one], [w for _, w in one_by_one])
+
+
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 120), st.floats(), st.text(max_size=3),
     st.sampled_from(["Basic", " Basic ", "Yes", "no", "1", "2020-01-01", -1, 999, 2**60]),

@@ -84,10 +84,10 @@ def compile_model(classifier: FixedThresholdClassifier, schema: ModelSchema) -> 
     graph = _Graph()
     value = _estimate(graph, inner[-1], layout)
     if calibrator is not None:
-        value = _calibrate(graph, calibrator, value)
+        _calibrate(graph, calibrator, value)
     elif not isinstance(inner[-1], RandomForestClassifier):
-        value = graph.node("Sigmoid", value)
-    graph.node("Squeeze", value, graph.constant([1], np.int64), output=OUTPUT)
+        graph.node("Sigmoid", value)
+    graph.nodes[-1].output[0] = OUTPUT
     return graph.serialise(layout.encoding())
 
 
@@ -232,7 +232,7 @@ class _Graph:
         return output
 
     def serialise(self, encoding: Encoding) -> bytes:
-        rows = [("rows", encoding.width), ("rows",)]
+        rows = [("rows", encoding.width), ("rows", 1)]
         given, answered = (
             helper.make_tensor_value_info(name, TensorProto.DOUBLE, list(shape))
             for name, shape in zip((INPUT, OUTPUT), rows, strict=True)
@@ -253,30 +253,28 @@ def _estimate(graph: _Graph, estimator: Any, layout: _Layout) -> str:
             return _linear(graph, estimator, layout)
         case HistGradientBoostingClassifier():
             trees = (_boosted(predictor.nodes, layout) for (predictor,) in estimator._predictors)
-            start = graph.constant(np.ravel(estimator._baseline_prediction)[:1])
-            return graph.node("Add", _trees(graph, INPUT, trees), start)
+            start = float(np.ravel(estimator._baseline_prediction)[0])
+            return _trees(graph, INPUT, trees, start)
         case RandomForestClassifier():
             grown = estimator.estimators_
             # scikit-learn hands floats to these trees, whose thresholds are doubles.
             rounded = graph.node("Cast", INPUT, to=TensorProto.FLOAT)
             rounded = graph.node("Cast", rounded, to=TensorProto.DOUBLE)
-            return _trees(graph, rounded, (_grown(e.tree_, layout, len(grown)) for e in grown))
+            return _trees(graph, rounded, (_grown(e.tree_, layout, len(grown)) for e in grown), 0.0)
     raise TypeError(f"no compiler for {type(estimator).__name__}")
 
 
 def _linear(graph: _Graph, estimator: LogisticRegression, layout: _Layout) -> str:
-    value = INPUT
+    """Weights for the values as they are: the scaling is part of them, since every node of a graph
+    takes a row some microseconds."""
+    weights, intercept = estimator.coef_[0].astype(np.float64), float(estimator.intercept_[0])
     if layout.scaler is not None:
-        means, scales = np.zeros(len(layout.order)), np.ones(len(layout.order))
-        numeric = {place for places in layout.numbers.values() for place in places}
-        for at, place in enumerate(layout.order):
-            if place in numeric:
-                means[at], scales[at] = layout.scaler.mean_[place], layout.scaler.scale_[place]
-        value = graph.node("Sub", value, graph.constant(means))
-        value = graph.node("Div", value, graph.constant(scales))
-    weights = estimator.coef_[0][layout.order].reshape(-1, 1)
-    value = graph.node("MatMul", value, graph.constant(weights))
-    return graph.node("Add", value, graph.constant(estimator.intercept_))
+        numeric = [place for places in layout.numbers.values() for place in places]
+        weights = weights.copy()
+        weights[numeric] /= layout.scaler.scale_[numeric]
+        intercept -= float(layout.scaler.mean_[numeric] @ weights[numeric])
+    column = graph.constant(weights[layout.order].reshape(-1, 1))
+    return graph.node("Gemm", INPUT, column, graph.constant([intercept]))
 
 
 @dataclass(frozen=True)
@@ -327,8 +325,8 @@ def _vector_places(layout: _Layout) -> NDArray[np.int64]:
     return places
 
 
-def _trees(graph: _Graph, given: str, trees: Iterable[_Tree]) -> str:
-    """A node that adds up the leaves that a row comes to, shape (rows, 1).
+def _trees(graph: _Graph, given: str, trees: Iterable[_Tree], start: float) -> str:
+    """A node that adds up `start` and the leaves that a row comes to, shape (rows, 1).
 
     ONNX numbers splits and leaves apart, each through all trees.
     """
@@ -345,7 +343,8 @@ def _trees(graph: _Graph, given: str, trees: Iterable[_Tree]) -> str:
         for side, child in (("true", tree.left[split]), ("false", tree.right[split])):
             found[f"nodes_{side}nodeids"].append(number[child])
             found[f"nodes_{side}leafs"].append(tree.leaf[child].astype(np.int64))
-        found["leaf_weights"].append(tree.value[tree.leaf])
+        # The first tree brings the start, because ONNX has no place for it.
+        found["leaf_weights"].append(tree.value[tree.leaf] + (0.0 if splits else start))
         splits, leaves = splits + int(split.sum()), leaves + int(tree.leaf.sum())
     joined = {name: np.concatenate(parts) for name, parts in found.items()}
     tensors = {

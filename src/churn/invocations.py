@@ -36,6 +36,14 @@ class _Unsupported(Exception):
 class _BadRequest(Exception):
     """An input that cannot be used: HTTP 400 with MLflow's error body."""
 
+    code = "BAD_REQUEST"
+
+
+class _NotTheSchema(_BadRequest):
+    """Rows without the columns of the model's signature."""
+
+    code = "INVALID_PARAMETER_VALUE"
+
 
 class Invocations:
     """The endpoints of MLflow's protocol; they score by the same model as the others."""
@@ -72,7 +80,7 @@ class Invocations:
         except _Unsupported as error:
             return 415, str(error).encode(), "text/plain"
         except _BadRequest as error:
-            return 400, _error(str(error), "BAD_REQUEST"), JSON
+            return 400, _error(str(error), error.code), JSON
         return 200, orjson.dumps({"predictions": predictions}), JSON
 
     def _predict(self, read: Callable[[bytes], Rows], body: bytes) -> list[int]:
@@ -85,7 +93,9 @@ class Invocations:
                 for index, problems in list(found.bad.items())[:_SHOWN]
             ]
             more = f" and {len(found.bad) - _SHOWN} more rows" if len(found.bad) > _SHOWN else ""
-            raise _BadRequest(f"Failed to enforce the model's schema: {'; '.join(shown)}{more}")
+            kinds = {problem["type"] for problems in found.bad.values() for problem in problems}
+            refusal = _NotTheSchema if "missing" in kinds else _BadRequest
+            raise refusal(f"Failed to enforce the model's schema: {'; '.join(shown)}{more}")
         return [answer["prediction"] for answer in found.answers]
 
 

@@ -1,6 +1,7 @@
 """The prediction log: a line of JSON for each prediction, written before the answer goes out."""
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import orjson
 
 _LARGEST = 100_000_000  # bytes of a file, then a new one is begun
 _KEPT = 10  # files of a process
+_PAUSE = 1.0  # seconds until a log that failed is tried again
 
 
 class PredictionLog:
@@ -24,18 +26,33 @@ class PredictionLog:
         self._folder = folder
         self._file = -1
         self._size = 0
+        self._number = 0
+        self._failed_at = -_PAUSE
+        self._lock = threading.Lock()
         if folder is not None:
             self._open()
 
-    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append the records, in one write."""
+    def write(
+        self, records: Iterable[Mapping[str, Any]], same: Mapping[str, Any] | None = None
+    ) -> None:
+        """Append the records, in one write; `same` is part of each."""
         if self._folder is None:
             return
+        lines = b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
+        if same:
+            # Written once, in front of each: its end and a record's beginning make a comma.
+            start = orjson.dumps(same)[:-1] + b","
+            lines = start + lines[1:].replace(b"\n{", b"\n" + start) if lines else lines
+        with self._lock:
+            self._append(lines)
+
+    def _append(self, lines: bytes) -> None:
         if self._file < 0 or self._size > _LARGEST:
+            if time.monotonic() - self._failed_at < _PAUSE:
+                return
             self._open()
             if self._file < 0:
                 return
-        lines = b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
         try:
             written = os.write(self._file, lines)
         except OSError as error:
@@ -49,7 +66,8 @@ class PredictionLog:
         self.close()
         assert self._folder is not None  # noqa: S101
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        name = f"predictions-{stamp}-{os.getpid()}.jsonl"
+        self._number += 1
+        name = f"predictions-{stamp}-{self._number:06}-{os.getpid()}.jsonl"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -67,6 +85,7 @@ class PredictionLog:
             path.unlink(missing_ok=True)
 
     def _fail(self, error: OSError) -> None:
+        self._failed_at = time.monotonic()
         self.problem = f"predictions are not logged in {self._folder}: {error.strerror or error}"
         self.close()
 

@@ -32,6 +32,8 @@ SCHEMA_FILE = "extra_files/schema.json"
 # The names inside the ONNX file.
 INPUT, OUTPUT, ENCODING = "vectors", "probability", "encoding"
 
+_OUTPUTS = [OUTPUT]
+
 TOLERANCE = 1e-6
 """By how much a probability may differ from that of the fitted pipeline."""
 
@@ -50,8 +52,8 @@ class Scorer:
 
     def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probability of the positive class for each vector, shape (rows,), range 0 to 1."""
-        answers: NDArray[np.float64] = self.session.run(None, {INPUT: vectors})[0]
-        return answers
+        answers: NDArray[np.float64] = self.session.run(_OUTPUTS, {INPUT: vectors})[0]
+        return answers[:, 0]
 
     def score(self, rows: Sequence[Mapping[str, Value]]) -> list[float]:
         """The probability of the positive class for each clean row, in their order."""
@@ -142,6 +144,7 @@ def _options() -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False  # it keeps 6 MB and is no faster
     return options
 
 
