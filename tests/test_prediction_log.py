@@ -35,6 +35,12 @@ def test_what_is_the_same_stands_in_each(tmp_path: Path) -> None:
     ]
 
 
+def test_a_number_of_many_digits_is_written_as_it_is(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.write([{"a": 10**30, "text": "ü\n{"}], {"b": -(10**40)})
+    assert records(tmp_path) == [{"b": -(10**40), "a": 10**30, "text": "ü\n{"}]
+
+
 def test_without_a_folder_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

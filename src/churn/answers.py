@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 from fastapi.concurrency import run_in_threadpool
 from pydantic_core import from_json
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from starlette.responses import Response
 
 from churn import traffic
 from churn.explanation import explain
+from churn.fastjson import dumps
 from churn.prediction_log import PredictionLog
 from churn.registry import MODEL
 from churn.request import BadRow
@@ -214,7 +214,7 @@ async def _answered(
     except Declined as declined:
         status, content = declined.status, {"detail": declined.detail}
     endpoint.answered(status, time.perf_counter() - started)
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    return Response(dumps(content), status, media_type="application/json")
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -11,7 +11,6 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from fastapi.concurrency import run_in_threadpool
 from pydantic_core import from_json
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from starlette.responses import Response
 
 from churn import traffic
 from churn.answers import MAX_BATCH_BYTES, Answers, Declined, read_body
+from churn.fastjson import dumps
 from churn.request import BadRow
 from churn.serving import Served
 
@@ -81,7 +81,7 @@ class Invocations:
             return 415, str(error).encode(), "text/plain"
         except _BadRequest as error:
             return 400, _error(str(error), error.code), JSON
-        return 200, orjson.dumps({"predictions": predictions}), JSON
+        return 200, dumps({"predictions": predictions}), JSON
 
     def _predict(self, read: Callable[[bytes], Rows], body: bytes) -> list[int]:
         served = self._answers.served()
@@ -100,7 +100,7 @@ class Invocations:
 
 
 def _error(message: str, code: str) -> bytes:
-    return orjson.dumps({"error_code": code, "message": message})
+    return dumps({"error_code": code, "message": message})
 
 
 def _reader(content_type: str) -> Callable[[bytes], Rows]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
+from churn.fastjson import dumps
 
 _LARGEST = 100_000_000  # bytes of a file, then a new one is begun
 _KEPT = 10  # files of a process
@@ -38,10 +38,10 @@ class PredictionLog:
         """Append the records, in one write; `same` is part of each."""
         if self._folder is None:
             return
-        lines = b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
+        lines = b"".join([dumps(each) + b"\n" for each in records])
         if same:
             # Written once, in front of each: its end and a record's beginning make a comma.
-            start = orjson.dumps(same)[:-1] + b","
+            start = dumps(same)[:-1] + b","
             lines = start + lines[1:].replace(b"\n{", b"\n" + start) if lines else lines
         with self._lock:
             self._append(lines)
