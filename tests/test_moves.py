@@ -18,7 +18,8 @@ from churn.errors import Refused
 from churn.ledger import Entry, Ledger, Move, Overtaken
 from churn.registry import MODEL, PRODUCTION, STAGING
 
-ROUNDS = os.environ.get("MOVER_ROUNDS", "200")
+# 200 are four minutes and more on each backend.
+ROUNDS = os.environ.get("MOVER_ROUNDS", "60")
 
 
 def ledger_of(project: Project) -> Ledger:

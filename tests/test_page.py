@@ -40,7 +40,7 @@ def test_a_person_fills_in_a_customer_and_reads_the_answer(
 
     page.get_by_label("tenure_months").fill("many")
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("label", has_text="tenure_months")).to_contain_text("valid number")
+    expect(page.locator("label", has_text="tenure_months")).to_contain_text("should be a number")
 
     trained.do("python", "src/promote.py", "--version", "1")
     expect(page.locator("#served")).to_contain_text("churn_model version 1", timeout=30_000)
