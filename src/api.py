@@ -15,8 +15,10 @@ When the alias moves, the API follows within about RELOAD_SECONDS, without a res
 """
 
 import argparse
+import asyncio
 import gc
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,42 +31,46 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi_offline import FastAPIOffline
-from starlette.applications import Starlette
-from starlette.routing import Mount, Route
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from churn import cli, openapi, paths, server, workers
+from churn.connection import Connection, waiting_room
 from churn.environment import Environment, read_environment
-from churn.errors import Unreachable, UserError
+from churn.errors import SettingsError, Unreachable, UserError
+from churn.keys import NONE, Keys
 from churn.openapi import Problem
+from churn.rest import is_loopback
 from churn.serving import AliasFollower
 
 PAGE = Path(__file__).parent / "churn" / "page.html"
 MOST_WORKERS = 64
+BACKLOG = 2048
 
+_OTHER_FILES = 100
 _COLLECT_AFTER = 50_000  # objects; Python's default is 700
 
 
-def create_app() -> Starlette:
-    """The application of one worker: its routes, and the thread that follows the alias.
-
-    What scores stands in front of FastAPI, whose own handling of a request takes longer than the
-    prediction. FastAPI has all other routes, the document and what is asked by a wrong method.
-    """
+def create_app() -> ASGIApp:
+    """The application of one worker: its routes, and the thread that follows the alias."""
     # What counts imports Prometheus's client, which looks at once where the workers' numbers go.
     from churn import traffic
     from churn.answers import Answers
+    from churn.front import Endpoint, Front
     from churn.invocations import Invocations
     from churn.prediction_log import PredictionLog
 
     environment = read_environment()
     follower = AliasFollower(environment)
-    log = PredictionLog(log_folder(environment))
-    answers = Answers(follower, log, environment.BATCH_ROWS)
+    log = PredictionLog(paths.folder(environment.PREDICTION_LOG), environment.PREDICTION_LOG_DAYS)
+    keys = Keys(environment)
+    answers = Answers(follower, log, environment)
     invocations = Invocations(answers)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        waiting_room().watch(asyncio.get_running_loop().call_later)
         follower.start()
         # What lives as long as the process is not worth being looked at again and again; and what
         # one batch holds is garbage of no cycle.
@@ -72,6 +78,7 @@ def create_app() -> Starlette:
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER)
         yield
+        front.close()
         await run_in_threadpool(follower.stop)
         log.close()
 
@@ -79,16 +86,11 @@ def create_app() -> Starlette:
         """Counts and times, of all workers."""
         return Response(traffic.exposition(), media_type=traffic.CONTENT_TYPE)
 
-    scoring = [
-        Route("/predict", answers.predict, methods=["POST"]),
-        Route("/predict/batch", answers.predict_batch, methods=["POST"]),
-        Route("/explain", answers.explain, methods=["POST"]),
-        Route("/invocations", invocations.invoke, methods=["POST"]),
-    ]
-    app: FastAPI = FastAPIOffline(title="Churn model", version="1", redoc_url=None)
-    app.state.follower, app.state.log = follower, log
+    app: FastAPI = FastAPIOffline(
+        title="Churn model", version="1", redoc_url=None, lifespan=lifespan, redirect_slashes=False
+    )
+    app.state.follower, app.state.log, app.state.keys = follower, log, keys
     app.openapi = lambda: openapi.document(app, follower.served)  # type: ignore[method-assign]
-    app.router.routes.extend(scoring)
     app.add_route("/ping", invocations.ping, methods=["GET"])
     app.add_route("/version", invocations.version, methods=["GET"])
     unready: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
@@ -98,13 +100,25 @@ def create_app() -> Starlette:
     app.add_api_route("/model", model, tags=["model"])
     app.add_api_route("/metrics", metrics, tags=["probes"], response_class=Response)
     app.add_api_route("/", page, include_in_schema=False)
-    return Starlette(routes=[*scoring, Mount("/", app)], lifespan=lifespan)
-
-
-def log_folder(environment: Environment) -> Path | None:
-    """Where predictions are logged; None where they are not."""
-    told = environment.PREDICTION_LOG
-    return None if told == "off" else paths.ROOT / told
+    row, batch = environment.BODY_BYTES, environment.BATCH_BYTES
+    endpoints = {
+        path: Endpoint(answer, most_bytes, traffic.Endpoint(path))
+        for path, answer, most_bytes in (
+            ("/predict", answers.predict, row),
+            ("/predict/batch", answers.predict_batch, batch),
+            ("/explain", answers.explain, row),
+            ("/invocations", invocations.invoke, batch),
+        )
+    }
+    front = Front(environment, keys, endpoints, app)
+    if environment.CORS_ORIGINS:
+        return CORSMiddleware(
+            front,
+            allow_origins=environment.CORS_ORIGINS,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-api-key"],
+        )
+    return front
 
 
 def problem(status: int, detail: str) -> JSONResponse:
@@ -122,8 +136,15 @@ async def ready(request: Request) -> JSONResponse:
     if follower.served is None:
         return problem(503, str(follower.problem))
     said = {"status": "ready", "model_version": follower.served.version.number}
-    if request.app.state.log.problem:
-        said["prediction_log"] = request.app.state.log.problem
+    if follower.last_known_good:
+        said["last_known_good"] = str(follower.problem)
+    for name, trouble in (
+        ("prediction_log", request.app.state.log.problem),
+        ("model_cache", follower.cache_problem),
+        ("keys", request.app.state.keys.problem),
+    ):
+        if trouble:
+            said[name] = trouble
     return JSONResponse(said)
 
 
@@ -149,7 +170,9 @@ def main() -> None:
     parser.add_argument("--workers", type=worker_count, default=1, help="processes (1)")
     arguments = parser.parse_args()
     environment = read_environment()
+    check_callers(environment)
     listening = listen(environment.HOST, environment.PORT)
+    allow_open_files(environment.CONNECTIONS)
     try:
         server.connect(environment)
     except Unreachable as error:
@@ -158,8 +181,12 @@ def main() -> None:
     config = uvicorn.Config(
         "api:create_app",
         factory=True,
+        http=Connection,
         access_log=False,
-        log_level="warning",
+        log_level="error",
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=environment.STOP_SECONDS,
         workers=arguments.workers,
     )
     if arguments.workers == 1:
@@ -168,6 +195,26 @@ def main() -> None:
     with TemporaryDirectory(prefix="churn-api-") as folder:
         os.environ |= {workers.FOLDER: folder, "PROMETHEUS_MULTIPROC_DIR": folder}
         Multiprocess(config, sockets=[listening]).run()
+
+
+def check_callers(environment: Environment) -> None:
+    """Raises SettingsError where keys cannot be read, or where others could call without one."""
+    keys = Keys(environment)
+    if keys.wanted or environment.API_KEYS == NONE or is_loopback(f"http://{at(environment)}"):
+        return
+    raise SettingsError(
+        f"HOST = {environment.HOST}: others could call the API without a key. Set API_KEYS or"
+        f" API_KEYS_FILE (name:key), or API_KEYS={NONE} if anybody may call"
+    )
+
+
+def allow_open_files(connections: int) -> None:
+    """Each connection is an open file, and many systems begin with 1,024 for a process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def worker_count(text: str) -> int:
@@ -181,16 +228,21 @@ def listen(host: str, port: int) -> socket.socket:
     """The socket to serve on. Raises UserError where the address cannot be had."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise UserError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another: PORT={port + 1}"
         ) from None
 
 
-def announce(environment: Environment) -> None:
+def at(environment: Environment) -> str:
+    """HOST:PORT as an address has it."""
     shown = f"[{environment.HOST}]" if ":" in environment.HOST else environment.HOST
-    url = f"http://{shown}:{environment.PORT}"
+    return f"{shown}:{environment.PORT}"
+
+
+def announce(environment: Environment) -> None:
+    url = f"http://{at(environment)}"
     cli.step(f"API     {url}  (try it in a browser; {url}/docs describes it)")
     cli.step(f"MLflow  {environment.MLFLOW_TRACKING_URI}")
 

@@ -44,7 +44,7 @@ def main() -> None:
     standings = {alias: moves.look(ledger, alias) for alias in ALIASES}
     history = {alias: list(standing.moves) for alias, standing in standings.items()}
     scores = registry.metrics([version.run_id for version in versions])
-    apis = [ask(url) for url in environment.API_URLS]
+    apis = [ask(url, environment.API_KEY) for url in environment.API_URLS]
 
     if arguments.json:
         found = {

@@ -126,7 +126,7 @@ def case(patient: Project, api: Api) -> Case:
     registry = registry_of(patient)
     moved(patient, "promote 1")
     model = f"{registry.artifact_uri('1')}/extra_files/scorer.onnx"
-    registry.mlflow.put_artifact(model, registry.mlflow.get_artifact(model)[:1000])
+    registry.mlflow.put_artifact(model, registry.mlflow.get_artifact(model)[:100])
     registry.point(STAGING, "2")
     registry.point("mine", "3")
     ledger = Ledger(registry)

@@ -17,7 +17,7 @@ def records(folder: Path) -> list[dict[str, object]]:
 
 
 def test_each_record_is_a_line(tmp_path: Path) -> None:
-    log = PredictionLog(tmp_path / "log")
+    log = PredictionLog(tmp_path / "log", 30)
     log.write([{"a": 1}, {"a": 'two\n{"x"'}])
     log.write([])
     assert records(tmp_path / "log") == [{"a": 1}, {"a": 'two\n{"x"'}]
@@ -25,7 +25,7 @@ def test_each_record_is_a_line(tmp_path: Path) -> None:
 
 
 def test_what_is_the_same_stands_in_each(tmp_path: Path) -> None:
-    log = PredictionLog(tmp_path / "log")
+    log = PredictionLog(tmp_path / "log", 30)
     log.write([{"a": 1}, {"a": '\n{"b": 2}'}, {"a": {"c": []}}], {"version": "2", "id": "{"})
     log.write([], {"version": "3"})
     assert records(tmp_path / "log") == [
@@ -36,7 +36,7 @@ def test_what_is_the_same_stands_in_each(tmp_path: Path) -> None:
 
 
 def test_a_number_of_many_digits_is_written_as_it_is(tmp_path: Path) -> None:
-    log = PredictionLog(tmp_path)
+    log = PredictionLog(tmp_path, 30)
     log.write([{"a": 10**30, "text": "ü\n{"}], {"b": -(10**40)})
     assert records(tmp_path) == [{"b": -(10**40), "a": 10**30, "text": "ü\n{"}]
 
@@ -45,7 +45,7 @@ def test_without_a_folder_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    log = PredictionLog(None)
+    log = PredictionLog(None, 30)
     log.write([{"a": 1}])
     assert log.problem == ""
     assert list(tmp_path.iterdir()) == []
@@ -56,7 +56,7 @@ def test_a_large_file_is_followed_by_another_and_the_oldest_go(
 ) -> None:
     monkeypatch.setattr(prediction_log, "_LARGEST", 10)
     monkeypatch.setattr(prediction_log, "_KEPT", 3)
-    log = PredictionLog(tmp_path)
+    log = PredictionLog(tmp_path, 30)
     other = tmp_path / f"predictions-20200101T000000-{os.getpid() + 1}.jsonl"
     other.write_text('{"of": "another process"}\n')
     for number in range(8):
@@ -70,8 +70,8 @@ def test_what_goes_wrong_is_said_and_tried_again_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    log = PredictionLog(tmp_path / "file" / "log")
-    assert "predictions are not logged in" in log.problem
+    log = PredictionLog(tmp_path / "file" / "log", 30)
+    assert log.problem == "predictions are not logged: Not a directory"
     log.write([{"a": 1}])
     assert log.problem
     (tmp_path / "file").unlink()
@@ -86,7 +86,7 @@ def test_what_goes_wrong_is_said_and_tried_again_after_a_while(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction_log, "_PAUSE", 0.0)
-    log = PredictionLog(tmp_path)
+    log = PredictionLog(tmp_path, 30)
     (path,) = tmp_path.iterdir()
     os.dup2(os.open("/dev/full", os.O_WRONLY), log._file)
     log.write([{"a": 1}])

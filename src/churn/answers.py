@@ -3,42 +3,24 @@
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from fastapi.concurrency import run_in_threadpool
 from pydantic_core import from_json
-from starlette.requests import Request
-from starlette.responses import Response
 
 from churn import traffic
+from churn.environment import Environment
 from churn.explanation import explain
 from churn.fastjson import dumps
+from churn.front import Asked, Declined, Reply
 from churn.prediction_log import PredictionLog
+from churn.privacy import Privacy
 from churn.registry import MODEL
 from churn.request import BadRow
 from churn.schema import REQUEST_ID
 from churn.serving import AliasFollower, Served
 
-MAX_BODY_BYTES = 64 * 1024
-MAX_BATCH_BYTES = 64 * 1024 * 1024
-MAX_DRAINED_BYTES = 16 * 1024 * 1024
 MAX_REQUEST_ID = 200  # characters
-
-# Bytes; about 1,000 rows, which take less time than Python gives a thread at a time.
-_SMALL_BATCH = 256 * 1024
-
-
-class Declined(Exception):
-    """A request that is not answered as it wants; `detail` is the one line that says why, or has
-    an entry for each field that is wrong."""
-
-    def __init__(self, status: int, detail: str | list[dict[str, Any]]) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 # Asking the system for random bytes takes longer than to count.
@@ -62,67 +44,56 @@ class Scored:
 class Answers:
     """The scoring endpoints of one process."""
 
-    def __init__(self, follower: AliasFollower, log: PredictionLog, batch_rows: int) -> None:
+    def __init__(
+        self, follower: AliasFollower, log: PredictionLog, environment: Environment
+    ) -> None:
         self.follower = follower
         self.log = log
-        self.batch_rows = batch_rows
-        self._predict = traffic.Endpoint("/predict")
-        self._batch = traffic.Endpoint("/predict/batch")
-        self._explain = traffic.Endpoint("/explain")
+        self.batch_rows = environment.BATCH_ROWS
+        self._log_key = environment.PREDICTION_LOG_KEY
+        self._private: tuple[Served, Privacy] | None = None
 
-    async def predict(self, request: Request) -> Response:
-        """POST /predict. One row takes microseconds, so it is scored on the event loop."""
-        return await _answered(self._predict, request, MAX_BODY_BYTES, self._predict_row)
-
-    async def predict_batch(self, request: Request) -> Response:
-        """POST /predict/batch. A large one in a thread, so that /predict waits less for it."""
-
-        async def answer(body: bytes) -> Any:
-            if len(body) <= _SMALL_BATCH:
-                return self._predict_rows(body)
-            return await run_in_threadpool(self._predict_rows, body)
-
-        return await _answered(self._batch, request, MAX_BATCH_BYTES, answer)
-
-    async def explain(self, request: Request) -> Response:
-        """POST /explain."""
-        return await _answered(self._explain, request, MAX_BODY_BYTES, self._explain_row)
-
-    async def _predict_row(self, body: bytes) -> Any:
+    def predict(self, asked: Asked) -> Reply:
+        """POST /predict: one row, which takes microseconds."""
         started = time.perf_counter()
         served = self.served()
-        given, request_id = _one_row(body)
-        vector, warnings = _read(served, given)
-        probability = float(served.scorer.probabilities(np.array([vector]))[0])
-        schema = served.scorer.schema
-        prediction = int(probability >= schema.threshold)
+        given, request_id = _one_row(asked.body)
+        try:
+            vector, warnings = served.reader.read(given)
+        except BadRow as error:
+            raise Declined(422, error.problems) from None
+        probability = served.scorer.probability(vector)
+        threshold = served.scorer.schema.threshold
+        prediction = 1 if probability >= threshold else 0
         answer = {
             "request_id": request_id,
             "prediction": prediction,
             "probability": probability,
-            "threshold": schema.threshold,
+            "threshold": threshold,
             "model_name": MODEL,
             "model_version": served.version.number,
             "warnings": warnings,
         }
         record = {
             "time": time.time(),
+            "caller": asked.caller,
             **answer,
             "features": given,
             "latency": time.perf_counter() - started,
         }
-        self._record([record])
+        self._record(served, [record])
         served.counted.predicted(prediction)
-        return answer
+        return Reply(200, dumps(answer))
 
-    def _predict_rows(self, body: bytes) -> Any:
+    def predict_batch(self, asked: Asked) -> Reply:
+        """POST /predict/batch: many rows."""
         served = self.served()
-        rows, request_id = self._rows(body)
-        found = self.score(served, rows, request_id)
+        rows, request_id = self._rows(asked.body)
+        found = self.score(served, rows, asked.caller, request_id)
         predictions: list[dict[str, Any] | None] = [*found.answers]
         for index in sorted(found.bad):
             predictions.insert(index, None)
-        return {
+        answer = {
             "request_id": request_id,
             "threshold": served.scorer.schema.threshold,
             "model_name": MODEL,
@@ -130,8 +101,9 @@ class Answers:
             "predictions": predictions,
             "errors": [{"index": at, "detail": wrong} for at, wrong in found.bad.items()],
         }
+        return Reply(200, dumps(answer))
 
-    def score(self, served: Served, rows: list[Any], request_id: str) -> "Scored":
+    def score(self, served: Served, rows: list[Any], caller: str, request_id: str = "") -> "Scored":
         """Read, score, count and log many rows."""
         started = time.perf_counter()
         if len(rows) > self.batch_rows:
@@ -148,6 +120,7 @@ class Answers:
         ]
         same = {
             "time": time.time(),
+            "caller": caller,
             "request_id": request_id or _new_id(),
             "model_name": MODEL,
             "model_version": served.version.number,
@@ -155,28 +128,29 @@ class Answers:
             "latency": time.perf_counter() - started,
         }
         good = [row for index, row in enumerate(rows) if index not in bad] if bad else rows
-        self._record(
-            [{**each, "features": row} for each, row in zip(answers, good, strict=True)], same
-        )
+        records = [{**each, "features": row} for each, row in zip(answers, good, strict=True)]
+        self._record(served, records, same)
         positive = int(predictions.sum())
         served.counted.predicted(1, positive)
         served.counted.predicted(0, len(answers) - positive)
         return Scored(answers, bad)
 
-    async def _explain_row(self, body: bytes) -> Any:
+    def explain(self, asked: Asked) -> Reply:
+        """POST /explain: why a row gets its probability."""
         served = self.served()
-        given, request_id = _one_row(body)
+        given, request_id = _one_row(asked.body)
         try:
             row = served.reader.clean(given)
         except BadRow as error:
             raise Declined(422, error.problems) from None
-        return {
+        answer = {
             "request_id": request_id,
             "model_name": MODEL,
             "model_version": served.version.number,
             **explain(served.scorer, row),
             "warnings": served.scorer.schema.unfamiliar(row),
         }
+        return Reply(200, dumps(answer))
 
     def served(self) -> Served:
         """The version that answers. Declines where there is none."""
@@ -194,49 +168,21 @@ class Answers:
             raise Declined(422, [_wrong("rows", said, "value_error")])
         return rows, request_id
 
-    def _record(self, records: list[dict[str, Any]], same: dict[str, Any] | None = None) -> None:
+    def _record(
+        self, served: Served, records: list[dict[str, Any]], same: dict[str, Any] | None = None
+    ) -> None:
+        privacy = self._privacy(served)
+        if privacy.wanted:
+            records = [privacy.redacted(record) for record in records]
         self.log.write(records, same)
         if self.log.problem:
             traffic.not_logged(len(records))
 
-
-async def _answered(
-    endpoint: traffic.Endpoint,
-    request: Request,
-    limit: int,
-    answer: Callable[[bytes], Awaitable[Any]],
-) -> Response:
-    """The answer to the body of the request as JSON, counted; or why it is declined."""
-    started = time.perf_counter()
-    status = 200
-    try:
-        content = await answer(await read_body(request, limit))
-    except Declined as declined:
-        status, content = declined.status, {"detail": declined.detail}
-    endpoint.answered(status, time.perf_counter() - started)
-    return Response(dumps(content), status, media_type="application/json")
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body; one that is larger than `limit` is declined.
-
-    It is read to its end and thrown away, up to a limit: a client that is still sending when the
-    connection closes would never see why.
-    """
-    message = await request.receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body") and len(body) <= limit:
-        return body
-    kept, size = [body], len(body)
-    while message.get("more_body") and size <= limit + MAX_DRAINED_BYTES:
-        message = await request.receive()
-        body = message.get("body", b"")
-        size += len(body)
-        if size <= limit:
-            kept.append(body)
-    if size > limit:
-        raise Declined(413, f"the body is larger than {limit:,} bytes")
-    return b"".join(kept)
+    def _privacy(self, served: Served) -> Privacy:
+        """What the served version's schema lets into the log."""
+        if self._private is None or self._private[0] is not served:
+            self._private = (served, Privacy(served.scorer.schema, self._log_key))
+        return self._private[1]
 
 
 def _one_row(body: bytes) -> tuple[dict[str, Any], str]:
@@ -265,13 +211,6 @@ def _request_id(given: dict[str, Any]) -> str:
         said = f"should be a text of at most {MAX_REQUEST_ID} characters"
         raise Declined(422, [_wrong(REQUEST_ID, said, "value_error")])
     return request_id or _new_id()
-
-
-def _read(served: Served, given: dict[str, Any]) -> tuple[list[float], list[str]]:
-    try:
-        return served.reader.read(given)
-    except BadRow as error:
-        raise Declined(422, error.problems) from None
 
 
 def _wrong(field: str, said: str, kind: str) -> dict[str, Any]:

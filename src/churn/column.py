@@ -52,7 +52,7 @@ class Column(BaseModel):
     one that is a number means that number however it is written. `missing_rate` is the share of
     missing values, 0 to 1, in the table from which the schema was made. A served model's columns
     also say what was `seen`. With `fold` a category is recognised whatever its case, spaces and
-    accents are.
+    accents are. `log` says whether its values may stand in the prediction log, or only their hash.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,6 +71,7 @@ class Column(BaseModel):
     thousands: Literal["", ".", ",", "'", " "] = ""
     unit: str = ""
     format: str = ""
+    log: Literal["yes", "drop", "hash"] = "yes"
     seen: Seen | None = None
 
     @model_validator(mode="after")

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 from churn.errors import SettingsError
 
+MAY_BE_OPEN = ("/metrics", "/model", "/version", "/openapi.json")
+"""What OPEN_PATHS may let be read without a key."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -25,9 +28,23 @@ class Environment:
     PORT: int = 8000
     API_URLS: tuple[str, ...] = ("http://127.0.0.1:8000",)
     DATA_DATABASE_URL: str = field(default="", repr=False)
+    API_KEY: str = field(default="", repr=False)
+    API_KEYS: str = field(default="", repr=False)
+    API_KEYS_FILE: str = ""
+    OPEN_PATHS: tuple[str, ...] = ()
+    CORS_ORIGINS: tuple[str, ...] = ()
     RELOAD_SECONDS: float = 1.0
-    BATCH_ROWS: int = 10_000
+    MODEL_CACHE: str = "registry/served"
     PREDICTION_LOG: str = "logs"
+    PREDICTION_LOG_DAYS: int = 30
+    PREDICTION_LOG_KEY: str = field(default="", repr=False)
+    BODY_BYTES: int = 64 * 1024
+    BATCH_BYTES: int = 32 * 1024 * 1024
+    BATCH_ROWS: int = 10_000
+    CONCURRENCY: int = 32
+    CONNECTIONS: int = 1000
+    REQUEST_SECONDS: float = 10.0
+    STOP_SECONDS: int = 10
 
 
 def names() -> list[str]:
@@ -78,6 +95,20 @@ def _addresses(text: str) -> tuple[str, ...]:
     return tuple(read(part.strip()) for part in text.split(",") if part.strip())
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"https?://[^/\s*]+", each) for each in found):
+        raise ValueError("use the origins of pages, such as https://crm.example.com; no *")
+    return found
+
+
+def _open_paths(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not set(found) <= set(MAY_BE_OPEN):
+        raise ValueError(f"use some of {', '.join(MAY_BE_OPEN)}")
+    return found
+
+
 def _whole_number(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]+", text) or not low <= int(text) <= high:
@@ -106,5 +137,14 @@ _READ: dict[str, Callable[[str], Any]] = {
     "PORT": _whole_number(1, 65535),
     "API_URLS": _addresses,
     "RELOAD_SECONDS": _seconds(0.1, 3600),
+    "OPEN_PATHS": _open_paths,
+    "CORS_ORIGINS": _origins,
+    "PREDICTION_LOG_DAYS": _whole_number(1, 36_500),
+    "BODY_BYTES": _whole_number(1024, 100_000_000),
+    "BATCH_BYTES": _whole_number(1024, 1_000_000_000),
     "BATCH_ROWS": _whole_number(1, 1_000_000),
+    "CONCURRENCY": _whole_number(1, 10_000),
+    "CONNECTIONS": _whole_number(1, 100_000),
+    "REQUEST_SECONDS": _seconds(0.1, 3600),
+    "STOP_SECONDS": _whole_number(1, 3600),
 }

@@ -11,14 +11,14 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from fastapi.concurrency import run_in_threadpool
 from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from churn import traffic
-from churn.answers import MAX_BATCH_BYTES, Answers, Declined, read_body
+from churn.answers import Answers
 from churn.fastjson import dumps
+from churn.front import Asked, Declined, Reply
+from churn.keys import Headers
 from churn.request import BadRow
 from churn.serving import Served
 
@@ -50,13 +50,18 @@ class Invocations:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._endpoint = traffic.Endpoint("/invocations")
 
-    async def invoke(self, request: Request) -> Response:
+    def invoke(self, asked: Asked) -> Reply:
         """POST /invocations: the prediction of each row."""
-        with self._endpoint.answering() as answering:
-            answering.status, content, kind = await self._answer(request)
-        return Response(content, answering.status, media_type=kind)
+        try:
+            read = _reader(_content_type(asked.headers))
+            return Reply(200, dumps({"predictions": self._predict(read, asked)}))
+        except Declined as declined:
+            return Reply(declined.status, _error(str(declined.detail), "BAD_REQUEST"))
+        except _Unsupported as error:
+            return Reply(415, str(error).encode(), b"text/plain; charset=utf-8")
+        except _BadRequest as error:
+            return Reply(400, _error(str(error), error.code))
 
     async def ping(self, _: Request) -> Response:
         """GET /ping: whether a model is loaded."""
@@ -70,23 +75,10 @@ class Invocations:
             return Response("\n", 404, media_type=JSON)
         return Response(served.mlflow_version, media_type=JSON)
 
-    async def _answer(self, request: Request) -> tuple[int, bytes, str]:
-        try:
-            body = await read_body(request, MAX_BATCH_BYTES)
-            read = _reader(request.headers.get("content-type", ""))
-            predictions = await run_in_threadpool(self._predict, read, body)
-        except Declined as declined:
-            return declined.status, _error(str(declined.detail), "BAD_REQUEST"), JSON
-        except _Unsupported as error:
-            return 415, str(error).encode(), "text/plain"
-        except _BadRequest as error:
-            return 400, _error(str(error), error.code), JSON
-        return 200, dumps({"predictions": predictions}), JSON
-
-    def _predict(self, read: Callable[[bytes], Rows], body: bytes) -> list[int]:
+    def _predict(self, read: Callable[[bytes], Rows], asked: Asked) -> list[int]:
         served = self._answers.served()
-        rows = [_row(served, given) for given in read(body)]
-        found = self._answers.score(served, rows, "")
+        rows = [_row(served, given) for given in read(asked.body)]
+        found = self._answers.score(served, rows, asked.caller)
         if found.bad:
             shown = [
                 f"row {index}: {BadRow(problems)}"
@@ -97,6 +89,11 @@ class Invocations:
             refusal = _NotTheSchema if "missing" in kinds else _BadRequest
             raise refusal(f"Failed to enforce the model's schema: {'; '.join(shown)}{more}")
         return [answer["prediction"] for answer in found.answers]
+
+
+def _content_type(headers: Headers) -> str:
+    found = (value for name, value in headers if name == b"content-type")
+    return str(next(found, b""), "latin-1")
 
 
 def _error(message: str, code: str) -> bytes:

@@ -148,7 +148,7 @@ def production_loads(registry: Registry) -> Found:
 def apis_serve(environment: Environment, registry: Registry) -> Found:
     """Whether each API serves what is in production."""
     for url in environment.API_URLS:
-        api = ask(url)
+        api = ask(url, environment.API_KEY)
         if not api.answers:
             mend = "`python src/api.py` starts one; API_URLS says where they are"
             yield NOTE, f"{url} {api.problem}", mend

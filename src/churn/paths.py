@@ -17,6 +17,14 @@ REGISTRY = ROOT / "registry"
 MLFLOW = ROOT / "mlflow"
 
 
+OFF = "off"
+
+
+def folder(told: str) -> Path | None:
+    """The folder that a setting names, from the checkout; None where it is `off`."""
+    return None if told == OFF else ROOT / told
+
+
 def shown(path: Path) -> str:
     """The path as a person would type it: relative to the project where it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

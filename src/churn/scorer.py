@@ -55,6 +55,11 @@ class Scorer:
         answers: NDArray[np.float64] = self.session.run(_OUTPUTS, {INPUT: vectors})[0]
         return answers[:, 0]
 
+    def probability(self, vector: list[float]) -> float:
+        """The probability of the positive class for one vector, range 0 to 1."""
+        answer: float = self.session.run(_OUTPUTS, {INPUT: np.array([vector])})[0].item()
+        return answer
+
     def score(self, rows: Sequence[Mapping[str, Value]]) -> list[float]:
         """The probability of the positive class for each clean row, in their order."""
         if not rows:

@@ -1,21 +1,24 @@
 """The version that an API process serves, and the thread that follows the alias."""
 
+import logging
 import random
 import re
 import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import numpy as np
 
-from churn import scorer
+from churn import paths, scorer, traffic
 from churn.environment import Environment
 from churn.errors import UserError
+from churn.last_known_good import LastKnownGood, NotKept, VersionFiles
 from churn.registry import MODEL, PRODUCTION, Registry, Version
-from churn.request import RowReader
+from churn.request import BadRow, RowReader
 from churn.rest import Mlflow, NotFound
 from churn.scorer import NotServable, Scorer
 from churn.traffic import Predictions
@@ -27,7 +30,10 @@ _KEPT = 3
 _WARMING = 20
 
 # A server that is gone for a while must not hold the thread for longer than it takes to notice.
-_TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+_TIMEOUT = httpx.Timeout(10.0, connect=2.0)
+
+
+_log = logging.getLogger("churn")
 
 
 @dataclass(frozen=True)
@@ -44,27 +50,24 @@ class Served:
     @classmethod
     def load(cls, registry: Registry, version: Version) -> "Served":
         """Download and load the version. Raises NotServable, or UserError for the download."""
-        uri = registry.artifact_uri(version.number)
-        try:
-            loaded = scorer.load(
-                registry.mlflow.get_artifact(f"{uri}/{scorer.SCORER_FILE}"),
-                registry.mlflow.get_artifact(f"{uri}/{scorer.SCHEMA_FILE}"),
-                version.tags,
-            )
-            described = registry.mlflow.get_artifact(f"{uri}/MLmodel").decode(errors="replace")
-        except NotFound as error:
-            raise NotServable(f"a file that serving needs is missing: {error}") from None
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        logged_by = re.search(r"^mlflow_version: (\S+)", described, re.MULTILINE)
+        return cls.of(download(registry, version))
+
+    @classmethod
+    def of(cls, found: VersionFiles) -> "Served":
+        """Load the version from its files, held to the hashes in its tags. Raises NotServable."""
+        loaded = scorer.load(found.scorer, found.schema, found.version.tags)
         served = cls(
-            version=version,
+            version=found.version,
             scorer=loaded,
             reader=RowReader(loaded.schema, loaded.encoding),
-            counted=Predictions(version.number),
-            mlflow_version=logged_by[1] if logged_by else "",
-            loaded_at=now,
+            counted=Predictions(found.version.number),
+            mlflow_version=found.mlflow_version,
+            loaded_at=_now(),
         )
-        served.warm_up()
+        try:
+            served.warm_up()
+        except BadRow as error:
+            raise NotServable(f"its schema does not take its own example: {error}") from None
         return served
 
     def warm_up(self) -> None:
@@ -72,26 +75,67 @@ class Served:
         given = self.scorer.schema.given_example
         for _ in range(_WARMING):
             vector, _warnings = self.reader.read(dict(given))
-            self.scorer.probabilities(np.array([vector]))
+            self.scorer.probability(vector)
+
+
+def download(registry: Registry, version: Version) -> VersionFiles:
+    """The files of the version that serving needs. Raises NotServable where one is missing, and
+    UserError where they cannot be had."""
+    uri = registry.artifact_uri(version.number)
+    try:
+        scorer_file = registry.mlflow.get_artifact(f"{uri}/{scorer.SCORER_FILE}")
+        schema_file = registry.mlflow.get_artifact(f"{uri}/{scorer.SCHEMA_FILE}")
+        described = registry.mlflow.get_artifact(f"{uri}/MLmodel").decode(errors="replace")
+    except NotFound as error:
+        raise NotServable(f"a file that serving needs is missing: {error}") from None
+    logged_by = re.search(r"^mlflow_version: (\S+)", described, re.MULTILINE)
+    return VersionFiles(version, scorer_file, schema_file, logged_by[1] if logged_by else "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version in production that this process does not serve, and why. It is not tried again
+    before its run or its tags, which hold the hashes of its files, are others."""
+
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+    reason: str
+
+    def holds_for(self, version: Version) -> bool:
+        return (self.run_id, self.tags) == (version.run_id, version.tags)
+
+    def __str__(self) -> str:
+        return f"version {self.number} is refused: {self.reason}"
 
 
 class AliasFollower:
     """Keeps `served` equal to what the alias `production` points to, from a thread of its own.
 
     The old version serves until the new one has been loaded and has answered its own example; a
-    version that cannot be loaded leaves the old one where it is, and `problem` says why. Reading
-    the attributes takes no lock: each is replaced in one step.
+    version that cannot be had or loaded leaves the old one where it is, and `problem` says why.
+    Where there is no old one, as after a start, it is the one that was served last before: then
+    `last_known_good` is true until MLflow confirms it. Reading the attributes takes no lock: each
+    is replaced in one step.
     """
 
     def __init__(self, environment: Environment) -> None:
         self.served: Served | None = None
         self.desired: str | None = None
         self.problem: str | None = "not looked yet"
+        self.refused: Refusal | None = None
+        self.last_known_good = False
         self.looked = False
         self._registry = Registry(Mlflow(environment, _TIMEOUT))
         self._pause = environment.RELOAD_SECONDS
-        self._refused: tuple[str, str] | None = None
+        folder = paths.folder(environment.MODEL_CACHE)
+        self._disk = LastKnownGood(folder) if folder else None
         self._kept: dict[str, Served] = {}
+        self.cache_problem = ""
         self._board = Board()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alias-follower", daemon=True)
@@ -106,12 +150,7 @@ class AliasFollower:
     def _run(self) -> None:
         while not self._stop.is_set():
             started = time.monotonic()
-            try:
-                self.problem = self._look()
-            except UserError as error:
-                self.problem = str(error)
-            except Exception as error:  # noqa: BLE001 - the thread must live; /model shows it
-                self.problem = f"unexpected: {error!r}"
+            self.problem = self._look()
             self.looked = True
             self._board.post(self._brief())
             # Never more than the pause from one look to the next, and not all processes at once.
@@ -119,6 +158,19 @@ class AliasFollower:
             self._stop.wait(max(0.0, pause - (time.monotonic() - started)))
 
     def _look(self) -> str | None:
+        """Follow the alias; what is wrong, if something is."""
+        try:
+            return self._follow()
+        except UserError as error:
+            said = str(error)
+        except Exception:  # noqa: BLE001 - the thread must live
+            _log.exception("following the alias failed")
+            said = "following the alias failed; the log of the API tells more"
+        if self.served is None:
+            said = self._fall_back(said)
+        return said
+
+    def _follow(self) -> str | None:
         """Compare the alias with what is served, and swap if they differ; what is wrong, if so.
 
         Versions are told apart by their runs: a new database numbers its versions from 1 again.
@@ -128,30 +180,79 @@ class AliasFollower:
         if version is None:
             return f"no version of {MODEL} is in production: python src/promote.py puts one there"
         if self.served and self.served.version.run_id == version.run_id:
+            self.last_known_good = False
+            self.refused = None
             return None
-        if self._refused and self._refused[0] == version.run_id:
-            return self._refused[1]
-        try:
-            self.served = self._loaded(version)
-        except NotServable as error:
-            self._refused = (version.run_id, f"version {version.number} is refused: {error}")
-            return self._refused[1]
-        self._refused = None
-        return None
+        if self.refused is None or not self.refused.holds_for(version):
+            self.refused = None
+            try:
+                self._serve(version)
+                return None
+            except NotServable as error:
+                self.refused = Refusal(version.number, version.run_id, version.tags, str(error))
+                traffic.refused_version()
+        if self.served is None:
+            return self._fall_back(str(self.refused))
+        return str(self.refused)
 
-    def _loaded(self, version: Version) -> Served:
-        """The version, as it was loaded when it was served before, or from MLflow."""
-        kept = self._kept.pop(version.run_id, None)
-        if kept is None:
-            served = Served.load(self._registry, version)
+    def _serve(self, version: Version) -> None:
+        """Serve the version: as it was loaded when it was served before, or from the disk, or from
+        MLflow. Raises NotServable, or UserError for the download."""
+        served = self._kept.pop(version.run_id, None)
+        if served is None:
+            served = self._loaded(version)
         else:
             # Its tags may have changed since, as the gate's verdict does.
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            served = replace(kept, version=version, loaded_at=now)
+            served = replace(served, version=version, loaded_at=_now())
         self._kept[version.run_id] = served
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
+        self.served, self.last_known_good = served, False
+        self._remember(version.run_id)
+
+    def _loaded(self, version: Version) -> Served:
+        found = self._disk and self._disk.find(version.run_id)
+        if found:
+            try:
+                return Served.of(replace(found, version=version))
+            except NotServable:  # the disk's copy is not the registry's
+                pass
+        try:
+            found = download(self._registry, version)
+        except NotServable:
+            raise
+        except UserError as error:
+            raise UserError(f"version {version.number} cannot be fetched: {error}") from None
+        served = Served.of(found)
+        if self._disk:
+            with self._noting():
+                self._disk.keep(found)
         return served
+
+    def _remember(self, run_id: str) -> None:
+        if self._disk:
+            with self._noting():
+                self._disk.point(run_id)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """A disk that fails stops nothing; /model says so."""
+        try:
+            yield
+            self.cache_problem = ""
+        except OSError as error:
+            self.cache_problem = f"the version cannot be kept on disk: {error.strerror or error}"
+
+    def _fall_back(self, said: str) -> str:
+        """Serve what was served last before this process was started; why, or why not."""
+        if self._disk is None:
+            return said
+        try:
+            self.served = Served.of(self._disk.current())
+        except (NotKept, NotServable) as error:
+            return f"{said}; {error}"
+        self.last_known_good = True
+        return f"{said}; version {self.served.version.number}, which was served last, answers"
 
     def _brief(self) -> dict[str, Any]:
         served = self.served
@@ -164,13 +265,16 @@ class AliasFollower:
     def state(self) -> dict[str, Any]:
         """What is served, what should be, and why they differ, for GET /model; of this worker, and
         in brief of each."""
-        served = self.served
+        served, refused = self.served, self.refused
         return {
             "model_name": MODEL,
             "alias": PRODUCTION,
             "served": served and _described(served),
             "desired_version": self.desired,
             "problem": self.problem,
+            "refused": refused and {"version": refused.number, "reason": refused.reason},
+            "last_known_good": self.last_known_good,
+            "cache_problem": self.cache_problem or None,
             "workers": self._board.read(),
         }
 

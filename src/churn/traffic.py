@@ -5,9 +5,6 @@ before anything is counted, and whoever is asked adds them up.
 """
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -33,15 +30,12 @@ _PREDICTIONS = Counter(
     ["model_version", "prediction"],
     registry=_REGISTRY,
 )
+_REFUSED = Counter(
+    "churn_refused_versions", "Versions in production that could not be served.", registry=_REGISTRY
+)
 _LOG_FAILURES = Counter(
     "churn_prediction_log_failures", "Answers that are not in the log.", registry=_REGISTRY
 )
-
-
-class Answering:
-    """An answer under way."""
-
-    status = 200
 
 
 class Endpoint:
@@ -51,13 +45,6 @@ class Endpoint:
         self._name = name
         self._seconds = _SECONDS.labels(name)
         self._answers: dict[int, Counter] = {}
-
-    @contextmanager
-    def answering(self) -> Iterator["Answering"]:
-        """Count the answer that the block gives, by the status that it sets."""
-        answering, started = Answering(), time.perf_counter()
-        yield answering
-        self.answered(answering.status, time.perf_counter() - started)
 
     def answered(self, status: int, seconds: float) -> None:
         counter = self._answers.get(status)
@@ -75,6 +62,10 @@ class Predictions:
 
     def predicted(self, prediction: int, rows: int = 1) -> None:
         self._counters[prediction].inc(rows)
+
+
+def refused_version() -> None:
+    _REFUSED.inc()
 
 
 def not_logged(rows: int) -> None:
