@@ -176,7 +176,7 @@ def main() -> None:
     try:
         server.connect(environment)
     except Unreachable as error:
-        cli.step(f"{error}\nthe API starts without a model and looks again until it finds one")
+        cli.step(f"{error}\nthe API starts all the same, and looks again until MLflow answers")
     announce(environment)
     config = uvicorn.Config(
         "api:create_app",

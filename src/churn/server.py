@@ -23,6 +23,7 @@ from churn.rest import Mlflow, NothingListens, elsewhere, is_loopback
 _LOG = paths.MLFLOW / "server.log"
 _LOCK = paths.MLFLOW / "server.lock"
 _START_SECONDS = 180
+_STOP_SECONDS = 10
 _PROBE = httpx.Timeout(10.0, connect=2.0)
 
 
@@ -161,14 +162,25 @@ def _terminate(pid: int, started: float) -> bool:
         if process.create_time() != started or Path(process.cwd()) != paths.MLFLOW:
             return False
         process.terminate()
-        try:
-            process.wait(10)
-        except psutil.TimeoutExpired:
+        if not _ended(process):
             process.kill()
-            process.wait(10)
+            _ended(process)
     except psutil.NoSuchProcess:
         return False
     return True
+
+
+def _ended(process: psutil.Process) -> bool:
+    """Wait for the end of the process; False where it goes on. One whose parent has not asked for
+    it yet, such as an API that started the server, has ended as well."""
+    for _ in range(_STOP_SECONDS * 20):
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @contextmanager

@@ -33,6 +33,10 @@ _WARMING = 20
 _TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 
 
+NOTHING_IN_PRODUCTION = (
+    f"no version of {MODEL} is in production: python src/promote.py puts one there"
+)
+
 _log = logging.getLogger("churn")
 
 
@@ -160,15 +164,13 @@ class AliasFollower:
     def _look(self) -> str | None:
         """Follow the alias; what is wrong, if something is."""
         try:
-            return self._follow()
+            said = self._follow()
         except UserError as error:
             said = str(error)
         except Exception:  # noqa: BLE001 - the thread must live
             _log.exception("following the alias failed")
             said = "following the alias failed; the log of the API tells more"
-        if self.served is None:
-            said = self._fall_back(said)
-        return said
+        return self._fall_back(said) if said else None
 
     def _follow(self) -> str | None:
         """Compare the alias with what is served, and swap if they differ; what is wrong, if so.
@@ -178,7 +180,7 @@ class AliasFollower:
         version = self._registry.at_alias(PRODUCTION)
         self.desired = version.number if version else None
         if version is None:
-            return f"no version of {MODEL} is in production: python src/promote.py puts one there"
+            return NOTHING_IN_PRODUCTION
         if self.served and self.served.version.run_id == version.run_id:
             self.last_known_good = False
             self.refused = None
@@ -191,8 +193,6 @@ class AliasFollower:
             except NotServable as error:
                 self.refused = Refusal(version.number, version.run_id, version.tags, str(error))
                 traffic.refused_version()
-        if self.served is None:
-            return self._fall_back(str(self.refused))
         return str(self.refused)
 
     def _serve(self, version: Version) -> None:
@@ -244,15 +244,17 @@ class AliasFollower:
             self.cache_problem = f"the version cannot be kept on disk: {error.strerror or error}"
 
     def _fall_back(self, said: str) -> str:
-        """Serve what was served last before this process was started; why, or why not."""
-        if self._disk is None:
-            return said
-        try:
-            self.served = Served.of(self._disk.current())
-        except (NotKept, NotServable) as error:
-            return f"{said}; {error}"
-        self.last_known_good = True
-        return f"{said}; version {self.served.version.number}, which was served last, answers"
+        """Serve what was served last before this process was started, if nothing is served and a
+        version should be; what is wrong, and what comes of it."""
+        if self.served is None and self._disk and said != NOTHING_IN_PRODUCTION:
+            try:
+                self.served = Served.of(self._disk.current())
+                self.last_known_good = True
+            except (NotKept, NotServable) as error:
+                return f"{said}; {error}"
+        if self.served and self.last_known_good:
+            return f"{said}; version {self.served.version.number}, which was served last, answers"
+        return said
 
     def _brief(self) -> dict[str, Any]:
         served = self.served
