@@ -4,6 +4,8 @@ import fnmatch
 import re
 import shutil
 import subprocess
+import sys
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -169,6 +171,23 @@ def test_the_image_installs_nothing_without_its_hash() -> None:
     (install,) = (line for line in dockerfile("RUN") if "pip install" in line)
     assert "--require-hashes" in install
     assert "-r requirements-api.lock" in install
+
+
+def test_the_api_needs_no_package_but_those_of_its_image(tmp_path: Path) -> None:
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / "requirements-api.lock").read_text(), re.MULTILINE)
+    for package in map(distribution, locked):
+        folders = {file.parts[0] for file in package.files or ()} - {".."}
+        for folder in (tmp_path / name for name in folders if not (tmp_path / name).exists()):
+            folder.symlink_to(str(package.locate_file(folder.name)))
+    # -S hides what else is installed here.
+    started = subprocess.run(
+        [sys.executable, "-S", "src/api.py", "--help"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0, started.stderr
 
 
 def test_a_release_describes_the_image_with_its_own_python() -> None:
