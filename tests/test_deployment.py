@@ -4,6 +4,8 @@ import fnmatch
 import re
 import shutil
 import subprocess
+import sys
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,6 +59,12 @@ def config_map() -> dict[str, str]:
 def dockerfile(instruction: str) -> list[str]:
     joined = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     return re.findall(rf"^{instruction} +(.+)$", joined, re.MULTILINE)
+
+
+def workflow(name: str) -> dict[str, Any]:
+    path = ROOT / ".github" / "workflows" / f"{name}.yml"
+    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    return content
 
 
 def kustomize_build(folder: Path) -> list[dict[str, Any]]:
@@ -157,6 +165,57 @@ def test_the_build_gets_every_file_that_it_copies() -> None:
     copied = {source.rstrip("/") for copy in dockerfile("COPY") for source in copy.split()[:-1]}
     assert copied == let_in
     assert all((ROOT / source).exists() for source in copied)
+
+
+def test_the_image_installs_nothing_without_its_hash() -> None:
+    (install,) = (line for line in dockerfile("RUN") if "pip install" in line)
+    assert "--require-hashes" in install
+    assert "-r requirements-api.lock" in install
+
+
+def test_the_api_needs_no_package_but_those_of_its_image(tmp_path: Path) -> None:
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / "requirements-api.lock").read_text(), re.MULTILINE)
+    for package in map(distribution, locked):
+        folders = {file.parts[0] for file in package.files or ()} - {".."}
+        for folder in (tmp_path / name for name in folders if not (tmp_path / name).exists()):
+            folder.symlink_to(str(package.locate_file(folder.name)))
+    # -S hides what else is installed here.
+    started = subprocess.run(
+        [sys.executable, "-S", "src/api.py", "--help"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0, started.stderr
+
+
+def test_a_release_describes_the_image_with_its_own_python() -> None:
+    (official,) = (line for line in dockerfile("FROM") if line.endswith(" AS official"))
+    (job,) = workflow("release")["jobs"].values()
+    (python,) = (step["with"] for step in job["steps"] if "setup-python" in step.get("uses", ""))
+    assert official.startswith(f"python:{python['python-version']}-")
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert "make sbom" in commands
+    assert "sbom.json" in commands[-1]
+    assert "churn-api.tar.gz" in commands[-1]
+
+
+@pytest.mark.parametrize("name", ["test", "security", "release"])
+def test_a_workflow_has_few_rights_and_fixed_actions(name: str) -> None:
+    described = workflow(name)
+    assert described["permissions"] == {}
+    writes = [
+        right
+        for job in described["jobs"].values()
+        for right in job["permissions"].items()
+        if right[1] != "read"
+    ]
+    assert writes == ([("contents", "write")] if name == "release" else [])
+    for job in described["jobs"].values():
+        assert job["timeout-minutes"] <= 30
+        for action in (step["uses"] for step in job["steps"] if "uses" in step):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
 
 
 def test_the_local_overlay_changes_an_image_and_a_deployment_that_exist() -> None:

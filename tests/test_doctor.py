@@ -134,15 +134,15 @@ def case(patient: Project, api: Api) -> Case:
     assert standing.last
     ledger.append(standing.last, Move(CHAMPION, "", "2", "promote", "killed"))
     shutil.rmtree(patient.root / ".dvc" / "cache")
-    requirements = patient.root / "requirements.txt"
-    pins = requirements.read_text()
+    lock = patient.root / "requirements.lock"
+    pins = lock.read_text()
     other = re.sub(r"joblib==\S+", "joblib==0.1", re.sub(r"mlflow==\S+", "mlflow==3.0.0", pins))
-    requirements.write_text(f"{other}\nno-such-package==1\n")
+    lock.write_text(f"{other}\nno-such-package==1 \\\n")
     experiment = str(registry.experiment_id(EXPERIMENT))
     local = with_a_local_root(patient)
     ill = look(patient, API_URLS=url(api))
 
-    requirements.write_text(pins)
+    lock.write_text(pins)
     rename(patient, local, f"{EXPERIMENT}-old")
     rename(patient, experiment, EXPERIMENT)
     registry.point("mine", "")
@@ -171,7 +171,7 @@ def test_packages_other_than_the_pinned_ones(case: Case) -> None:
     finding = bad(case.ill, "packages")
     assert re.search(r"joblib [\d.]+ \(pinned: 0\.1\)", finding["said"])
     assert "no-such-package is missing (pinned: 1)" in finding["said"]
-    assert "requirements.txt" in finding["mend"]
+    assert "requirements.lock" in finding["mend"]
 
 
 def test_a_server_other_than_the_pinned_mlflow(case: Case) -> None:
@@ -366,16 +366,16 @@ def test_a_python_without_the_packages_is_said_and_ends_in_no_traceback(
     venv.create(tmp_path / "bare")
     found = look(template, str(tmp_path / "bare" / "bin" / "python"))
     finding = bad(found, "packages")
-    assert "fastapi is missing (pinned: " in finding["said"]
+    assert "aiohttp is missing (pinned: " in finding["said"]
     assert str(tmp_path / "bare") in finding["said"]
     assert "make setup" in bad(found, "database")["said"]
     assert "not checked: the package " in found[-1]["said"]
 
 
-def test_requirements_that_are_not_there(template: Project, tmp_path: Path) -> None:
+def test_a_lock_that_is_not_there(template: Project, tmp_path: Path) -> None:
     project = copied(template, tmp_path)
-    (project.root / "requirements-api.txt").unlink()
-    assert "requirements-api.txt" in bad(look(project), "packages")["said"]
+    (project.root / "requirements.lock").unlink()
+    assert "requirements.lock" in bad(look(project), "packages")["said"]
 
 
 def test_a_disk_that_is_nearly_full() -> None:

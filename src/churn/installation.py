@@ -20,13 +20,13 @@ from churn.finding import BAD, NOTE, OK, Found
 LEAST_FREE = 1_000_000_000  # bytes
 LEAST_FREE_SHARE = 0.05
 
-_REQUIREMENTS = ("requirements-api.txt", "requirements.txt")
+_LOCK = "requirements.lock"
 _DATABASE = paths.MLFLOW / "mlflow.db"
 _SHOWN = 5
 
 
 def packages() -> Found:
-    """Whether what is installed is what the requirements pin."""
+    """Whether what is installed is what the lock pins."""
     pins = pinned()
     wrong = [
         f"{name} {now} (pinned: {pin})"
@@ -37,19 +37,17 @@ def packages() -> Found:
         yield OK, f"{len(pins)} packages are the pinned ones", ""
         return
     more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    mend = "`python -m pip install -r requirements.txt`"
+    mend = f"`python -m pip install -r {_LOCK}`"
     if sys.prefix == sys.base_prefix:  # nobody wants them in the system's own Python
         mend = "`make setup`, then `source .venv/bin/activate`"
     yield BAD, f"{', '.join(wrong[:_SHOWN])}{more} in {sys.prefix}", mend
 
 
 def pinned() -> dict[str, str]:
-    """The versions that the requirements pin, by package."""
-    pins: dict[str, str] = {}
-    for name in _REQUIREMENTS:
-        text = (paths.ROOT / name).read_text(encoding="utf-8")
-        pins |= re.findall(r"^([\w.-]+)==([^\s#;]+)", text, re.MULTILINE)
-    return pins
+    """The versions that the lock pins, by package, but those that only some systems or Pythons
+    need: the condition on their lines is not for the standard library to judge."""
+    text = (paths.ROOT / _LOCK).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w.-]+)==(\S+) \\$", text, re.MULTILINE))
 
 
 def _installed(name: str) -> str:

@@ -158,7 +158,7 @@ class AliasFollower:
             self.looked = True
             self._board.post(self._brief())
             # Never more than the pause from one look to the next, and not all processes at once.
-            pause = self._pause * random.uniform(0.8, 0.95)  # noqa: S311
+            pause = self._pause * random.uniform(0.8, 0.95)  # noqa: S311 # nosec B311
             self._stop.wait(max(0.0, pause - (time.monotonic() - started)))
 
     def _look(self) -> str | None:
