@@ -115,15 +115,11 @@ class Front:
             return
         started = time.perf_counter()
         try:
-            status, body, kind = await self._reply(endpoint, scope, receive)
+            reply = await self._reply(endpoint, scope, receive)
         except Gone:
             return
-        endpoint.counted.answered(status, time.perf_counter() - started)
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        if status >= 400:
-            headers += _more_headers(status)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        endpoint.counted.answered(reply.status, time.perf_counter() - started)
+        await _send(send, reply)
 
     async def _reply(self, endpoint: Endpoint, scope: Scope, receive: Receive) -> Reply:
         try:
@@ -143,7 +139,7 @@ class Front:
                 return endpoint.answer(asked)
             return await self._in_a_thread(endpoint, asked)
         except Declined as declined:
-            return Reply(declined.status, dumps({"detail": declined.detail}))
+            return _declined(declined.status, declined.detail)
         except Gone:
             raise
         except Exception:  # noqa: BLE001 - a defect; the log shows it, and no answer does
@@ -197,7 +193,7 @@ class Front:
 
         closed = path not in self._open and not path.startswith(_PAGE_FILES)
         if closed and self._keys.caller(scope["headers"]) is None:
-            await _refuse(secured, 401, _NO_KEY)
+            await _send(secured, _declined(401, _NO_KEY))
             return
         await self._rest(scope, receive, secured)
 
@@ -241,9 +237,14 @@ def _more_headers(status: int) -> list[tuple[bytes, bytes]]:
     return []
 
 
-async def _refuse(send: Send, status: int, detail: str) -> None:
-    body = dumps({"detail": detail})
-    headers = [(b"content-type", JSON), (b"content-length", str(len(body)).encode())]
-    headers += _more_headers(status)
+def _declined(status: int, detail: str | list[dict[str, Any]]) -> Reply:
+    return Reply(status, dumps({"detail": detail}))
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    status, body, kind = reply
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    if status >= 400:
+        headers += _more_headers(status)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
