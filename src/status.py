@@ -37,6 +37,7 @@ def main() -> None:
     ledger = Ledger(registry)
     for alias in ALIASES:
         moves.settle(ledger, alias)
+    moves.settle_openings(ledger)
     if arguments.sync:
         mirror.write(registry)
         cli.warn("registry/ is rebuilt") if arguments.json else cli.step("registry/ is rebuilt")

@@ -2,10 +2,11 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
+import uuid
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from conftest import PRINTED, moved, registry_of
@@ -209,14 +210,24 @@ def test_where_the_aliases_were_before_the_ledger_is_its_beginning(registered: P
 def test_of_ledgers_that_are_opened_at_once_one_is_left(registered: Project) -> None:
     command = ["python", "-c", OPEN]
     environment = local_environment(MLFLOW_TRACKING_URI=registered.mlflow_uri)
+    before = ledger_of(registered).drafts()
     openers = [subprocess.Popen(command, cwd=registered.root, env=environment) for _ in range(6)]
     assert [opener.wait() for opener in openers] == [0] * 6
-    found = registry_of(registered).mlflow.pages(
-        "experiments/search", "experiments", max_results=1000
-    )
-    names = [experiment["name"] for experiment in found]
-    assert [name for name in names if re.match(ledgers.NAME, name)] == [ledgers.NAME]
+    assert ledger_of(registered).drafts() == before
     assert [entry.number for entry in ledger_of(registered).entries(STAGING)] == [0]
+
+
+def test_a_ledger_whose_opening_was_interrupted_is_taken_out(
+    registered: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = ledger_of(registered)
+    made = ledger.mlflow.post("experiments/create", name=f"{ledgers.NAME}-{uuid.uuid4().hex}")
+    moves.settle_openings(ledger)
+    assert made["experiment_id"] in ledger.drafts()  # it may be going on
+    monkeypatch.setattr(moves, "_DEAD", timedelta(0))
+    moves.settle_openings(ledger)
+    assert ledger.drafts() == {}
+    assert "the opening of a ledger was interrupted" in capsys.readouterr().err
 
 
 OPEN = """

@@ -15,6 +15,7 @@ An entry is written in three steps, and a process may die after each:
 
 import getpass
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from churn.rest import MlflowRefused
 
 NAME = f"{EXPERIMENT}-ledger"
 
+_DRAFT = f"{NAME}-[0-9a-f]{{32}}"
 _NEXT = "next"
 _NO_NUMBER = "-"  # sorts before every number
 _PAGE = 50
@@ -220,9 +222,25 @@ class Ledger:
         try:
             self.mlflow.post("experiments/update", experiment_id=experiment, new_name=NAME)
         except MlflowRefused:
-            self.mlflow.post("experiments/delete", experiment_id=experiment)
+            self.discard_draft(experiment)
             if not self._found():
                 raise
+
+    def drafts(self) -> dict[str, datetime]:
+        """The ledgers that were begun and are none yet, by the ids of their experiments, and when
+        they were begun."""
+        found = self.mlflow.pages(
+            "experiments/search", "experiments", filter=f"name LIKE '{NAME}-%'", max_results=_PAGE
+        )
+        return {
+            each["experiment_id"]: datetime.fromtimestamp(int(each["creation_time"]) / 1000, UTC)
+            for each in found
+            if re.fullmatch(_DRAFT, each["name"])
+        }
+
+    def discard_draft(self, experiment_id: str) -> None:
+        """Take out a ledger that was never finished."""
+        self.mlflow.post("experiments/delete", experiment_id=experiment_id)
 
     def run_url(self, entry: Entry) -> str:
         """The page of the entry in MLflow."""

@@ -105,6 +105,16 @@ def settle(ledger: Ledger, alias: str) -> Entry | None:
     return last
 
 
+def settle_openings(ledger: Ledger) -> None:
+    """Take out the ledgers that processes began to build, and then ended."""
+    for experiment_id, begun in ledger.drafts().items():
+        if datetime.now(UTC) - begun > _DEAD:
+            ledger.discard_draft(experiment_id)
+            cli.warn(
+                "the opening of a ledger was interrupted, and what there was of it is taken out"
+            )
+
+
 def _waited_for(ledger: Ledger, alias: str) -> tuple[Entry | None, list[Entry]]:
     """The end of the chain, as soon as its last entry is done or has had the time to be."""
     last, undecided = ledger.end(alias)
