@@ -162,9 +162,11 @@ def test_no_password_and_no_trust_in_the_certificate_are_one_line_each(secured: 
     assert "asks who you are: set MLFLOW_TRACKING_USERNAME" in line
     line = secured.project.refused(*PROMOTE, code=3, **ADMIN)
     assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in line
-    nowhere = {"MLFLOW_TRACKING_SERVER_CERT_PATH": "nowhere.pem"}
-    assert "'nowhere.pem'" in secured.project.refused(*PROMOTE, code=1, **nowhere)
-    no_pem = {"MLFLOW_TRACKING_SERVER_CERT_PATH": "params.yaml"}
+    for nowhere in ("/nowhere.pem", "params.yaml"):
+        wrong = {"MLFLOW_TRACKING_SERVER_CERT_PATH": nowhere}
+        line = secured.project.refused(*PROMOTE, code=1, **wrong)
+        assert f"{nowhere!r}: use the absolute path" in line
+    no_pem = {"MLFLOW_TRACKING_SERVER_CERT_PATH": str(secured.project.root / "params.yaml")}
     assert "no certificate in PEM form" in secured.project.refused(*PROMOTE, code=1, **no_pem)
 
 

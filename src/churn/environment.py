@@ -113,8 +113,9 @@ def _open_paths(text: str) -> tuple[str, ...]:
 
 
 def _there(text: str) -> str:
-    if not Path(text).exists():
-        raise ValueError("use the path of a file with the certificate of the server or of its CA")
+    # Absolute, because DVC and the trial of a version run in other folders.
+    if not Path(text).is_absolute() or not Path(text).exists():
+        raise ValueError("use the absolute path of the certificate of the server or of its CA")
     return text
 
 

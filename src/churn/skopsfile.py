@@ -2,6 +2,7 @@
 
 The exported models/model.joblib is for users. It is a pickle, which executes what it holds, so
 nothing here reads it: what the project loads is models/model.skops, or the skops file of a version.
+Types are checked, not numbers: a forged tree can still answer nonsense, or end the process.
 """
 
 import json
@@ -89,7 +90,10 @@ def read(path: Path, name: str = "") -> FixedThresholdClassifier:
 
 
 def of_version(registry: Registry, number: str) -> FixedThresholdClassifier:
-    """The model of a registered version, fetched from MLflow.
+    """The model of a registered version, fetched from MLflow:
+
+        registry = Registry(server.connect(read_environment()))
+        model = skopsfile.of_version(registry, "3")
 
     mlflow.sklearn.load_model() would unpickle what was logged as a pickle, and of a skops file it
     takes the list of trusted types from the model itself. Raises NotLoaded as `read` does.
