@@ -93,10 +93,10 @@ def pandas(source: str, out: str, version: str) -> None:
     import mlflow
 
     sys.path.insert(0, str(ROOT / "src"))
-    from churn.model import TRUSTED_TYPES
+    from churn import skopsfile
 
-    del TRUSTED_TYPES
-    model = mlflow.sklearn.load_model(f"models:/churn_model/{version}")
+    folder = mlflow.artifacts.download_artifacts(f"models:/churn_model/{version}")
+    model = skopsfile.read(Path(folder) / "model.skops")
     rows = pd.read_csv(source, keep_default_na=False, na_values=[""])
     rows["probability"] = model.predict_proba(rows[model.feature_names_in_])[:, 1]
     rows["prediction"] = (rows["probability"] >= model.threshold).astype(int)

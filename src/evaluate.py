@@ -1,4 +1,4 @@
-"""Evaluate the trained model on the test split: models/model.joblib → reports/, and the version's
+"""Evaluate the trained model on the test split: models/model.skops → reports/, and the version's
 gate verdict.
 
     dvc repro
@@ -13,8 +13,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import joblib
 
 from churn import (
     card,
@@ -33,6 +31,7 @@ from churn import (
     segments,
     server,
     settings,
+    skopsfile,
     split,
     table,
 )
@@ -60,7 +59,7 @@ def main() -> None:
     train, test = (rows[rows[SPLIT] == name] for name in (split.TRAIN, split.TEST))
     features, target = test[schema.features], test[params.data.target].to_numpy()
     training = read_training()
-    fitted = joblib.load(paths.MODEL)
+    fitted = skopsfile.read(paths.MODEL_SKOPS)
 
     probabilities = model.probability(fitted, features)
     found = evaluation.evaluate(params, schema, features, target, probabilities, fitted.threshold)

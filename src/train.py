@@ -1,5 +1,5 @@
 """Train the model that params.yaml names: data/processed.csv → models/model.joblib, one MLflow run
-and one new version of churn_model.
+and one new version of churn_model. models/model.skops is the same model for the next stage.
 
     dvc repro                                     train and evaluate what has changed
     dvc exp run -S train.model=random_forest      try another estimator
@@ -21,6 +21,7 @@ from churn import (
     paths,
     server,
     settings,
+    skopsfile,
     split,
     table,
     tracking,
@@ -56,8 +57,9 @@ def main() -> None:
 
     environment = read_environment()
     registry = Registry(server.connect(environment))
-    with files.replacing(paths.MODEL) as exported:
+    with files.replacing(paths.MODEL) as exported, files.replacing(paths.MODEL_SKOPS) as stored:
         joblib.dump(fitted, exported)
+        skopsfile.write(fitted, stored)
         version = tracking.log_training(
             registry, params, decided, fitted, described, compiled, exported
         )

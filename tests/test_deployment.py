@@ -1,5 +1,6 @@
 """The image, the manifests and the code agree where a slip would show only in a cluster."""
 
+import configparser
 import fnmatch
 import re
 import shutil
@@ -19,6 +20,7 @@ from churn.environment import read_environment
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "k8s" / "base"
 LOCAL = ROOT / "k8s" / "overlays" / "local"
+SHARED = ROOT / "k8s" / "overlays" / "shared"
 PROBES = {"startupProbe": "/startup", "readinessProbe": "/ready", "livenessProbe": "/health"}
 
 
@@ -243,6 +245,33 @@ def test_kustomize_builds_the_local_overlay() -> None:
     used = api["template"]["spec"]["containers"][0]["image"]
     assert used == f"{image['newName']}:{image['newTag']}"
     assert api["replicas"] == wanted["replicas"][0]["count"]
+
+
+def test_the_shared_overlay_has_no_password_and_lets_nobody_in_without_one() -> None:
+    pod = find("Deployment", "mlflow", kustomize_build(SHARED))["spec"]["template"]["spec"]
+    (mlflow,) = pod["containers"]
+    assert mlflow["args"] == [*container("mlflow")["args"], "--app-name=basic-auth"]
+    assert mlflow["image"] == f"{container('mlflow')['image']}-full"
+    asked = {variable["name"]: variable for variable in mlflow["env"]}
+    for name in ("ADMIN_USERNAME", "ADMIN_PASSWORD"):
+        source = asked[f"MLFLOW_AUTH_{name}"]["valueFrom"]["secretKeyRef"]
+        assert source["name"] == "mlflow-admin"
+        assert not source.get("optional")
+    for probe in ("startupProbe", "readinessProbe"):
+        # With the Host of the base, so that the probe fails where the host check refuses the API.
+        assert mlflow[probe]["httpGet"]["httpHeaders"][0]["value"] == "mlflow:5000"
+        assert mlflow[probe]["httpGet"]["path"] == "/api/3.0/mlflow/server-info"
+
+
+def test_the_shared_overlay_treats_users_as_the_server_of_one_machine_does() -> None:
+    def settings(path: Path) -> dict[str, str]:
+        parser = configparser.ConfigParser()
+        parser.read(path)
+        return dict(parser["mlflow"])
+
+    here = settings(ROOT / "src/churn/mlflow_auth.ini")
+    there = settings(SHARED / "mlflow_auth.ini")
+    assert there == here | {"database_uri": "sqlite:////mlflow/basic_auth.db"}
 
 
 def test_kubernetes_knows_every_field() -> None:

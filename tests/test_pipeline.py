@@ -11,7 +11,7 @@ from conftest import registry_of
 from project import Project, checkout
 
 import mlflow
-from churn import files
+from churn import files, skopsfile
 from churn.registry import EXPERIMENT, MODEL, Registry, Tag, Version
 
 METRICS = {"f1", "accuracy", "precision", "recall", "roc_auc", "log_loss", "brier"}
@@ -88,7 +88,7 @@ def test_the_registered_model_is_the_exported_one_and_carries_its_schema(trained
     talk = registry(trained)
     number = talk.versions()[0].number
     mlflow.set_tracking_uri(trained.mlflow_uri)
-    loaded = mlflow.sklearn.load_model(f"models:/{MODEL}/{number}")
+    loaded = skopsfile.of_version(talk, number)
     exported = joblib.load(trained.root / "models/model.joblib")
     info = mlflow.models.get_model_info(f"models:/{MODEL}/{number}")
     schema = json.loads(

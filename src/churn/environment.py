@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ class Environment:
     MLFLOW_TRACKING_USERNAME: str = ""
     MLFLOW_TRACKING_PASSWORD: str = field(default="", repr=False)
     MLFLOW_TRACKING_TOKEN: str = field(default="", repr=False)
+    MLFLOW_TRACKING_SERVER_CERT_PATH: str = ""
+    MLFLOW_SERVER_ALLOWED_HOSTS: str = ""
     HOST: str = "127.0.0.1"
     PORT: int = 8000
     API_URLS: tuple[str, ...] = ("http://127.0.0.1:8000",)
@@ -109,6 +112,13 @@ def _open_paths(text: str) -> tuple[str, ...]:
     return found
 
 
+def _there(text: str) -> str:
+    # Absolute, because DVC and the trial of a version run in other folders.
+    if not Path(text).is_absolute() or not Path(text).exists():
+        raise ValueError("use the absolute path of the certificate of the server or of its CA")
+    return text
+
+
 def _whole_number(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]+", text) or not low <= int(text) <= high:
@@ -134,6 +144,7 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
 
 _READ: dict[str, Callable[[str], Any]] = {
     "MLFLOW_TRACKING_URI": _address("an MLflow server, such as http://127.0.0.1:5000"),
+    "MLFLOW_TRACKING_SERVER_CERT_PATH": _there,
     "PORT": _whole_number(1, 65535),
     "API_URLS": _addresses,
     "RELOAD_SECONDS": _seconds(0.1, 3600),

@@ -1,6 +1,7 @@
 """What doctor.py checks of all that runs: the MLflow server, the ledger, production, the APIs."""
 
 import time
+from dataclasses import replace
 
 import httpx
 
@@ -11,7 +12,7 @@ from churn.errors import Unreachable
 from churn.finding import BAD, NOTE, OK, Found
 from churn.ledger import Entry, Ledger
 from churn.registry import ALIASES, EXPERIMENT, MODEL, PRODUCTION, TRAIN_AGAIN, Registry, Tag
-from churn.rest import NothingListens, is_loopback
+from churn.rest import NothingListens, NotTrusted, client, is_loopback
 
 # A move takes a fraction of a second from its entry to its alias, and needs no doctor.
 _PATIENCE = 2.0
@@ -30,22 +31,39 @@ def mlflow_server(environment: Environment) -> Found:
         else:
             yield BAD, str(error), "start it there, or set MLFLOW_TRACKING_URI"
     except Unreachable as error:
-        if _answer(uri, "/health") == 200 and _answer(uri, _ROUTE) == 403:
+        if _answer(environment, "/health") == 200 and _answer(environment, _ROUTE) == 403:
             refused = f"{uri}/health is green and every real route is refused (HTTP 403): {error}"
             yield BAD, refused, "add that to the server's --allowed-hosts and start it again"
         else:
             yield BAD, str(error), ""
     else:
         yield OK, f"MLflow answers at {uri}", ""
+        if not is_loopback(uri):
+            yield asks_for_a_password(environment)
+
+
+def asks_for_a_password(environment: Environment) -> tuple[str, str, str]:
+    """Whether the server turns away who does not say a name."""
+    uri = environment.MLFLOW_TRACKING_URI
+    anybody = replace(environment, MLFLOW_TRACKING_USERNAME="", MLFLOW_TRACKING_TOKEN="")
+    try:
+        server.probe(anybody)
+    except NotTrusted:
+        if uri.startswith("https:"):
+            return OK, f"{uri} asks for a password", ""
+        return NOTE, f"passwords cross the network readable to {uri}", "put TLS in front of it"
+    said = f"{uri} asks for no password: who reaches it may replace what is in production"
+    return BAD, said, "`python src/start_mlflow.py --shared` starts one that does"
 
 
 _ROUTE = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
-def _answer(uri: str, route: str) -> int:
+def _answer(environment: Environment, route: str) -> int:
     """The HTTP status of the answer, 0 without one."""
     try:
-        return httpx.get(f"{uri}{route}", timeout=5, trust_env=not is_loopback(uri)).status_code
+        with client(environment, httpx.Timeout(5)) as asking:
+            return asking.get(route).status_code
     except httpx.HTTPError:
         return 0
 
@@ -54,7 +72,8 @@ def server_version(environment: Environment) -> Found:
     """Whether the server is the MLflow that the requirements pin."""
     uri, pin = environment.MLFLOW_TRACKING_URI, installation.pinned().get("mlflow", "unpinned")
     try:
-        answer = httpx.get(f"{uri}/version", timeout=5, trust_env=not is_loopback(uri))
+        with client(environment, httpx.Timeout(5)) as asking:
+            answer = asking.get("/version")
         there = answer.text.strip() if answer.is_success else f"HTTP {answer.status_code}"
     except httpx.HTTPError as error:
         there = str(error)

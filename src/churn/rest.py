@@ -1,15 +1,17 @@
 """MLflow's REST API over httpx: what moving, reading and serving a version needs, without
 importing MLflow (which takes longer than the rest of such a command together)."""
 
+import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from churn.environment import Environment
-from churn.errors import Unreachable, UserError
+from churn.errors import SettingsError, Unreachable, UserError
 
 _API = "/api/2.0/mlflow/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
@@ -33,6 +35,10 @@ class NothingListens(Unreachable):
     """No process accepts connections at the address."""
 
 
+class NotTrusted(Unreachable):
+    """Client and server do not trust each other: a name, a password or a certificate is wrong."""
+
+
 class _Failed(Unreachable):
     """MLflow is there, and failed at this request."""
 
@@ -46,24 +52,8 @@ class Mlflow:
 
     def __init__(self, environment: Environment, timeout: httpx.Timeout = _TIMEOUT) -> None:
         self.uri = environment.MLFLOW_TRACKING_URI
-        headers = {}
-        if environment.MLFLOW_TRACKING_TOKEN:
-            headers["Authorization"] = f"Bearer {environment.MLFLOW_TRACKING_TOKEN}"
-        auth = None
-        if environment.MLFLOW_TRACKING_USERNAME:
-            auth = httpx.BasicAuth(
-                environment.MLFLOW_TRACKING_USERNAME, environment.MLFLOW_TRACKING_PASSWORD
-            )
-        self._client = httpx.Client(
-            base_url=self.uri,
-            headers=headers,
-            auth=auth,
-            timeout=timeout,
-            # Loading the certificates takes 70 ms, and plain http has no use for them.
-            verify=self.uri.startswith("https:"),
-            # A proxy meant for the internet cannot reach this machine's own loopback.
-            trust_env=not is_loopback(self.uri),
-        )
+        self._user = environment.MLFLOW_TRACKING_USERNAME or environment.MLFLOW_TRACKING_TOKEN
+        self._client = client(environment, timeout)
 
     def close(self) -> None:
         self._client.close()
@@ -111,6 +101,11 @@ class Mlflow:
         try:
             response = self._client.request(method, path, **request)
         except httpx.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise NotTrusted(
+                    f"the certificate of {self.uri} is not trusted ({error}): name that of its CA"
+                    " in MLFLOW_TRACKING_SERVER_CERT_PATH"
+                ) from None
             raise NothingListens(f"no MLflow server at {self.uri}: {error}") from None
         except httpx.TimeoutException:
             raise Unreachable(f"{self.uri} does not answer; is it an MLflow server?") from None
@@ -136,14 +131,22 @@ class Mlflow:
     def _foreign(self, response: httpx.Response) -> UserError:
         status = response.status_code
         if status == 401:
-            return Unreachable(
-                f"{self.uri} asks who you are: set MLFLOW_TRACKING_USERNAME and"
-                " MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            asks = "does not know that name and password" if self._user else "asks who you are"
+            return NotTrusted(
+                f"{self.uri} {asks}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,"
+                " or MLFLOW_TRACKING_TOKEN"
+            )
+        if status == 403 and "permission denied" in response.text.lower():
+            request = f"{response.request.method} {response.request.url.path}"
+            return MlflowRefused(
+                f"MLflow at {self.uri} does not let this user do that ({request}): ask who"
+                " administers it",
+                "PERMISSION_DENIED",
             )
         if status == 403 and "host" in response.text.lower():
             return Unreachable(
                 f"MLflow at {self.uri} refuses this host name: start it with --allowed-hosts"
-                f" {urlsplit(self.uri).netloc}"
+                f" {urlsplit(self.uri).netloc} (start_mlflow.py: MLFLOW_SERVER_ALLOWED_HOSTS)"
             )
         if status == 404 and response.request.url.path.startswith(_ARTIFACTS):
             return NotFound(f"MLflow at {self.uri} has no such file", "RESOURCE_DOES_NOT_EXIST")
@@ -163,6 +166,45 @@ class Mlflow:
         if not isinstance(body, dict):
             raise self._foreign(response)
         return body
+
+
+def client(environment: Environment, timeout: httpx.Timeout = _TIMEOUT) -> httpx.Client:
+    """An HTTP client of the MLflow server that says who we are."""
+    uri = environment.MLFLOW_TRACKING_URI
+    headers = {}
+    if environment.MLFLOW_TRACKING_TOKEN:
+        headers["Authorization"] = f"Bearer {environment.MLFLOW_TRACKING_TOKEN}"
+    auth = None
+    if environment.MLFLOW_TRACKING_USERNAME:
+        auth = httpx.BasicAuth(
+            environment.MLFLOW_TRACKING_USERNAME, environment.MLFLOW_TRACKING_PASSWORD
+        )
+    return httpx.Client(
+        base_url=uri,
+        headers=headers,
+        auth=auth,
+        timeout=timeout,
+        # Loading the certificates takes 70 ms, and plain http has no use for them.
+        verify=_trust(environment) if uri.startswith("https:") else False,
+        # A proxy meant for the internet cannot reach this machine's own loopback.
+        trust_env=not is_loopback(uri),
+    )
+
+
+def _trust(environment: Environment) -> ssl.SSLContext | bool:
+    """Who may vouch for the server: MLflow's own variable names a file or a folder."""
+    name = environment.MLFLOW_TRACKING_SERVER_CERT_PATH
+    if not name:
+        return True
+    try:
+        if Path(name).is_dir():
+            return ssl.create_default_context(capath=name)
+        return ssl.create_default_context(cafile=name)
+    except (ssl.SSLError, OSError) as error:
+        raise SettingsError(
+            f"environment: MLFLOW_TRACKING_SERVER_CERT_PATH = {name!r}: no certificate in PEM form"
+            f" ({error})"
+        ) from None
 
 
 def is_loopback(uri: str) -> bool:

@@ -1,4 +1,5 @@
-"""This checkout's own MLflow server: small, on loopback, started when a command needs it."""
+"""This checkout's own MLflow server: small, on loopback, started when a command needs it; or
+shared with other machines, by start_mlflow.py --shared."""
 
 import fcntl
 import json
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,13 +19,14 @@ import psutil
 
 from churn import cli, files, paths
 from churn.environment import Environment
-from churn.errors import Unreachable
-from churn.rest import Mlflow, NothingListens, elsewhere, is_loopback
+from churn.errors import Unreachable, UserError
+from churn.rest import Mlflow, NothingListens, NotTrusted, elsewhere, is_loopback
 
 _LOG = paths.MLFLOW / "server.log"
 _LOCK = paths.MLFLOW / "server.lock"
 _START_SECONDS = 180
 _STOP_SECONDS = 10
+_OF_CLIENTS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _PROBE = httpx.Timeout(10.0, connect=2.0)
 
 
@@ -72,32 +75,59 @@ def start(environment: Environment) -> None:
             return
         except NothingListens:
             pass
-        uri = environment.MLFLOW_TRACKING_URI
-        cli.step(f"starting the MLflow server at {uri} (log: {paths.shown(_LOG)})")
-        process = _spawn(uri)
-        _wait_until_healthy(environment, process)
+        parts = urlsplit(environment.MLFLOW_TRACKING_URI)
+        options = ["mlflow.server.fastapi_app:app", "--host", parts.hostname or "127.0.0.1"]
+        options += ["--port", str(parts.port or 80)]
+        _start(environment, options, {})
 
 
-def _spawn(uri: str) -> subprocess.Popen[bytes]:
+def share(environment: Environment, options: list[str], variables: dict[str, str]) -> None:
+    """Start the server as `Sharing` says, and return when it answers at MLFLOW_TRACKING_URI as it
+    will answer other machines.
+
+    Raises UserError where a server of this checkout runs already.
+    """
+    with _locked():
+        running = [record["uri"] for record in _records().values() if _process(record)]
+        if running:
+            raise UserError(
+                f"this checkout's MLflow server runs already, at {running[0]}; `make stop` ends it"
+            )
+        known = (paths.MLFLOW / "basic_auth.db").exists()
+        try:
+            _start(environment, options, variables)
+        except NotTrusted as error:
+            more = "; the administrator is the one of the first start, not of this" if known else ""
+            raise NotTrusted(f"{error}{more}") from None
+
+
+def _start(environment: Environment, options: list[str], variables: dict[str, str]) -> None:
+    uri = environment.MLFLOW_TRACKING_URI
+    cli.step(f"starting the MLflow server at {uri} (log: {paths.shown(_LOG)})")
+    process = _spawn(uri, options, variables)
+    _wait_until_healthy(environment, process)
+
+
+def _spawn(uri: str, options: list[str], additional: dict[str, str]) -> subprocess.Popen[bytes]:
     """One process instead of the two of `mlflow server`, whose parent only waits.
 
     Measured for 3.17.2: 280 MB and 7 s until healthy against 543 MB and 11 s. The variables are
     those that `mlflow server` hands to the same application. Paths are relative to the folder,
     so that its name may hold a space, a # or a %.
     """
-    parts = urlsplit(uri)
-    variables = os.environ | {
+    # A server that reads its own address as its store would call itself; and the name and the
+    # password are for it to ask, not to know.
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_CLIENTS}
+    variables = kept | {
         "_MLFLOW_SERVER_FILE_STORE": "sqlite:///mlflow.db",
         "_MLFLOW_SERVER_REGISTRY_STORE": "sqlite:///mlflow.db",
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./artifacts",
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **additional,
     }
-    # A server that reads its own address as its store would call itself.
-    variables.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--workers", "1"]
-    command += ["--host", parts.hostname or "127.0.0.1", "--port", str(parts.port or 80)]
+    command = [sys.executable, "-m", "uvicorn", "--workers", "1", *options]
     paths.MLFLOW.mkdir(exist_ok=True)
     with _LOG.open("ab") as log:
         process = subprocess.Popen(
@@ -108,6 +138,7 @@ def _spawn(uri: str) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,
         )
     record = {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "uri": uri}
     files.write_json(paths.MLFLOW / f"server-{process.pid}.json", record)
@@ -126,10 +157,16 @@ def _wait_until_healthy(environment: Environment, process: subprocess.Popen[byte
         try:
             probe(environment)
             return
+        except NotTrusted:
+            stop()
+            raise
         except Unreachable:  # it may refuse, reset or fail while it starts
             continue
     stop()
-    raise Unreachable(f"the MLflow server did not start in {_START_SECONDS} s; see {_LOG}")
+    raise Unreachable(
+        f"the MLflow server does not answer at {uri} after {_START_SECONDS} s; see"
+        f" {paths.shown(_LOG)}"
+    )
 
 
 def last_words() -> str:
@@ -145,22 +182,35 @@ def last_words() -> str:
 def stop() -> list[str]:
     """End the servers that this checkout started, and return their addresses."""
     stopped = []
-    for path in sorted(paths.MLFLOW.glob("server-*.json")):
-        record = json.loads(path.read_text())
-        if _terminate(record["pid"], record["started"]):
+    for path, record in _records().items():
+        process = _process(record)
+        if process and _terminate(process):
             stopped.append(str(record["uri"]))
         path.unlink(missing_ok=True)
     return stopped
 
 
-def _terminate(pid: int, started: float) -> bool:
-    """End the process and wait for its end; False where it is gone already."""
+def _records() -> dict[Path, dict[str, Any]]:
+    """What was written of each server that this checkout started: pid, start and address."""
+    found = sorted(paths.MLFLOW.glob("server-*.json"))
+    return {path: json.loads(path.read_text()) for path in found}
+
+
+def _process(record: dict[str, Any]) -> psutil.Process | None:
+    """The server that was recorded, unless it is gone."""
     try:
-        process = psutil.Process(pid)
+        process = psutil.Process(record["pid"])
         # The number may have gone to another program since, and a copy of the folder holds the
         # record of a server that is not its own.
-        if process.create_time() != started or Path(process.cwd()) != paths.MLFLOW:
-            return False
+        is_it = process.create_time() == record["started"] and Path(process.cwd()) == paths.MLFLOW
+    except psutil.NoSuchProcess:
+        return None
+    return process if is_it else None
+
+
+def _terminate(process: psutil.Process) -> bool:
+    """End the process and wait for its end; False where it is gone already."""
+    try:
         process.terminate()
         if not _ended(process):
             process.kill()
