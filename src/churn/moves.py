@@ -111,7 +111,7 @@ def settle_openings(ledger: Ledger) -> None:
         if datetime.now(UTC) - begun > _DEAD:
             ledger.discard_draft(experiment_id)
             cli.warn(
-                "the opening of a ledger was interrupted, and what there was of it is taken out"
+                "the opening of a ledger was interrupted, and is taken out"
             )
 
 
