@@ -21,9 +21,11 @@ from churn import (
     challenge,
     cli,
     dataset,
+    dvc,
     evaluation,
     files,
     gate,
+    journal,
     metrics,
     mirror,
     model,
@@ -34,6 +36,7 @@ from churn import (
     server,
     settings,
     split,
+    stage,
     table,
 )
 from churn.environment import read_environment
@@ -50,6 +53,7 @@ METRICS_AT_ONCE = 1000
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
+    stage.begin()
     params = settings.read_params()
     schema = read_schema()
     kept, warnings = segments.known(params.evaluate.segments, schema)
@@ -60,6 +64,8 @@ def main() -> None:
     train, test = (rows[rows[SPLIT] == name] for name in (split.TRAIN, split.TEST))
     features, target = test[schema.features], test[params.data.target].to_numpy()
     training = read_training()
+    if dvc.runs_this():  # it has the training in dvc.lock by now
+        journal.close(training.get("id", ""))
     fitted = joblib.load(paths.MODEL)
 
     probabilities = model.probability(fitted, features)
@@ -68,8 +74,8 @@ def main() -> None:
     verdict = gate.decide(found.scores, found.intervals, naive, params.evaluate.gate_f1)
     drawn = plots.tables(params, fitted, features, target, probabilities, found.segments)
     marks = plots.Marks(fitted.threshold, found.scores["cost_threshold"], found.scores["roc_auc"])
-    paths.PLOTS.mkdir(parents=True, exist_ok=True)
-    images = plots.write(drawn, marks, paths.PLOTS)
+    with files.replacing_folder(paths.PLOTS) as folder:
+        images = [paths.PLOTS / image.name for image in plots.write(drawn, marks, folder)]
 
     registry = Registry(server.connect(read_environment()))
     run = find_run(registry, training["run_id"])

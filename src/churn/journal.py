@@ -1,0 +1,103 @@
+"""The journal of a training: what it is, on disk before MLflow hears of it, so that a training that
+was interrupted becomes one version, and no run stays unfinished.
+
+Its entry is open until the training stands in models/ and, where DVC runs the stage, in dvc.lock:
+when `dvc repro` is killed in between, the next one asks for the same training again.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import joblib
+from pydantic import BaseModel, ValidationError
+
+from churn import files, lineage, paths, snapshot
+from churn.registry import Version
+
+_FOLDER = paths.MODEL.parent / ".training"
+_ENTRY = _FOLDER / "journal.json"
+_MODEL = _FOLDER / paths.MODEL.name
+
+
+class Entry(BaseModel):
+    """A training: its id, which its run in MLflow has as a tag; the hash of what it is made from;
+    the tags that its version gets; and what models/training.json says of the choice."""
+
+    id: str
+    inputs: str
+    tags: dict[str, str]
+    choice: dict[str, Any]
+
+
+def begin(fitted: Any) -> Path:
+    """The file of a new training's model. The entry of the training before it is gone."""
+    _clear()
+    _FOLDER.mkdir(parents=True)
+    joblib.dump(fitted, _MODEL)
+    return _MODEL
+
+
+def write(inputs: str, tags: dict[str, str], choice: dict[str, Any]) -> Entry:
+    """Open the entry of the training whose model `begin` has written."""
+    entry = Entry(id=uuid.uuid4().hex, inputs=inputs, tags=tags, choice=choice)
+    files.write_json(_ENTRY, entry.model_dump())
+    return entry
+
+
+def read() -> Entry | None:
+    """The training whose entry is open; None where there is none."""
+    entry = _read()
+    # Asked for again after it was recorded, it is another training.
+    return None if entry and _is_recorded(entry) else entry
+
+
+def take_up(entry: Entry, version: Version) -> None:
+    """Put the training, which became this version, into models/."""
+    with files.replacing(paths.MODEL) as temporary:
+        shutil.copyfile(_MODEL, temporary)
+    training = {"version": version.number, "run_id": version.run_id, "id": entry.id}
+    files.write_json(paths.TRAINING, training | {"choice": entry.choice})
+
+
+def close(training: str) -> None:
+    """Close the entry of the training with this id: it stands where it belongs."""
+    entry = _read()
+    if entry and entry.id == training:
+        _clear()
+
+
+def inputs() -> str:
+    """The SHA-256 of all that a training is made from: data, schema, parameters and code."""
+    code = sorted((paths.ROOT / "src").rglob("*.py"))
+    digest = hashlib.sha256()
+    for path in (paths.RAW, paths.PROCESSED, paths.SCHEMA, paths.PARAMS, *code):
+        digest.update(f"{paths.shown(path)} {files.sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _read() -> Entry | None:
+    try:
+        return Entry.model_validate_json(_ENTRY.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _clear() -> None:
+    # The entry first: without it, what else is in the folder means nothing.
+    _ENTRY.unlink(missing_ok=True)
+    if _FOLDER.exists():
+        shutil.rmtree(_FOLDER)
+
+
+def _is_recorded(entry: Entry) -> bool:
+    """Whether dvc.lock holds the training."""
+    try:
+        standing = json.loads(paths.TRAINING.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    locked = snapshot.locked_md5(paths.ROOT / "dvc.lock", paths.TRAINING)
+    return standing.get("id") == entry.id and locked == lineage.md5(paths.TRAINING)
