@@ -83,6 +83,7 @@ def train(
     registry: Registry, inputs: str, params: Params, schema: Schema, processed: pd.DataFrame
 ) -> tuple[Entry, Logged]:
     """Choose, fit and compile the model, and log all of it to MLflow."""
+    journal.begin()
     rows = processed[processed[SPLIT] == split.TRAIN]
     features, target = rows[schema.features], rows[params.data.target]
 
@@ -102,7 +103,7 @@ def train(
         f" the pipeline's probabilities on {compiled.rows:,} rows"
     )
 
-    exported = journal.begin(fitted)
+    exported = journal.export(fitted)
     tags = tracking.tags(params.train, chosen, compiled, exported)
     entry = journal.write(inputs, tags, decided.summary)
     return entry, tracking.log_training(

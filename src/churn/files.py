@@ -14,7 +14,7 @@ from typing import Any
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved over it if the block ends well, else removed."""
-    with _naming(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, which takes its place if the block ends well, else removed.
     Killed at the wrong moment, it leaves no folder at `path` at all, and never a mixed one."""
-    with _naming(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary, old = (
             Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)) for _ in range(2)
@@ -50,12 +50,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Where the temporary file cannot be made or written, the error names `path` instead."""
+def naming(path: Path) -> Iterator[None]:
+    """An error of the operating system that names no file, such as a full disk, or a temporary one
+    names `path`."""
     try:
         yield
+    except (ConnectionError, TimeoutError):
+        raise
     except OSError as error:
-        if error.filename and Path(error.filename).name.startswith(f".{path.name}."):
+        if not error.filename or Path(error.filename).name.startswith(f".{path.name}."):
+            error.strerror = error.strerror or str(error)  # Polars gives it a text alone
             error.filename = str(path)
         raise
 

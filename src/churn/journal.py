@@ -33,16 +33,21 @@ class Entry(BaseModel):
     choice: dict[str, Any]
 
 
-def begin(fitted: Any) -> Path:
-    """The file of a new training's model. The entry of the training before it is gone."""
+def begin() -> None:
+    """Make room for a training. The entry of the one before it is gone."""
     _clear()
     _FOLDER.mkdir(parents=True)
-    joblib.dump(fitted, _MODEL)
+
+
+def export(fitted: Any) -> Path:
+    """The file of the training's model, until it is taken up."""
+    with files.naming(_MODEL):
+        joblib.dump(fitted, _MODEL)
     return _MODEL
 
 
 def write(inputs: str, tags: dict[str, str], choice: dict[str, Any]) -> Entry:
-    """Open the entry of the training whose model `begin` has written."""
+    """Open the entry of the training whose model is exported."""
     entry = Entry(id=uuid.uuid4().hex, inputs=inputs, tags=tags, choice=choice)
     files.write_json(_ENTRY, entry.model_dump())
     return entry

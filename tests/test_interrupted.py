@@ -1,0 +1,389 @@
+"""The stages and `dvc repro`, killed for real at one point after another, and run again.
+
+A process kills itself just before it calls a named function, so that each point is hit exactly.
+"""
+
+import itertools
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil
+import pytest
+from conftest import copied, registry_of, wait_until
+from project import Project, local_environment
+
+from churn.files import sha256
+from churn.registry import EXPERIMENT, Registry, Tag, Version
+
+DYING = """
+import importlib, os, runpy, sys
+
+script, place, call, number = sys.argv[1:5]
+module, _, name = place.partition(":")
+sys.path.insert(0, "src")
+owner = importlib.import_module(module)
+*path, last = name.split(".")
+for part in path:
+    owner = getattr(owner, part)
+function, calls = getattr(owner, last), []
+
+def dies(*arguments, **named):
+    calls.append(1)
+    if len(calls) == int(call):
+        os.kill(os.getpid(), int(number))
+    return function(*arguments, **named)
+
+setattr(owner, last, dies)
+sys.argv = [script, *sys.argv[5:]]
+runpy.run_path(script, run_name="__main__")
+"""
+
+INGEST, PREPARE, TRAIN, EVALUATE = (
+    f"src/{name}.py" for name in ("ingest_data", "prepare_data", "train", "evaluate")
+)
+DVC = str(files("dvc") / "__main__.py")
+
+
+def ended(
+    project: Project,
+    script: str,
+    place: str,
+    call: int = 1,
+    sign: int = signal.SIGKILL,
+    arguments: tuple[str, ...] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a script that gets the signal just before its so manieth call of the function."""
+    return project.run("python", "-c", DYING, script, place, str(call), str(int(sign)), *arguments)
+
+
+def killed(project: Project, script: str, place: str, call: int = 1) -> None:
+    done = ended(project, script, place, call)
+    assert done.returncode == -signal.SIGKILL, f"{place}: {done.stdout}\n{done.stderr}"
+
+
+def statuses(registry: Registry) -> list[str]:
+    """How the runs of the experiment ended, the oldest first."""
+    found = registry.mlflow.pages(
+        "runs/search",
+        "runs",
+        experiment_ids=[registry.experiment_id(EXPERIMENT)],
+        order_by=["attributes.start_time ASC"],
+    )
+    return [run["info"]["status"] for run in found]
+
+
+def leftovers(project: Project) -> list[str]:
+    """What is begun and not done, of all that the stages write."""
+    folders = (project.root / name for name in ("data", "models", "reports", "registry"))
+    begun = [path for folder in folders for path in folder.rglob(".*")]
+    return [path.name for path in begun if path.name not in (".gitignore", ".gitkeep")]
+
+
+def holds_together(project: Project, version: Version) -> None:
+    """models/ holds this version, and nothing half done lies beside it."""
+    training = json.loads((project.root / "models/training.json").read_text())
+    assert (training["version"], training["run_id"]) == (version.number, version.run_id)
+    assert sha256(project.root / "models/model.joblib") == version.tags[Tag.MODEL_SHA256]
+    assert leftovers(project) == []
+
+
+@pytest.fixture(scope="module")
+def started(template: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project with a server that runs, for all tests here that train or evaluate."""
+    project = copied(template, tmp_path_factory.mktemp("interrupted"))
+    project.do("python", "src/start_mlflow.py")
+    yield project
+    project.do("python", "src/stop_mlflow.py")
+
+
+_C = itertools.count(3)
+
+
+def change(project: Project) -> None:
+    """Give it parameters with which nothing was trained yet, and a gate that all pass."""
+    params = (project.root / "params.yaml").read_text()
+    params = re.sub(r" C: \d\S*", f" C: 0.{next(_C):03}", params)
+    (project.root / "params.yaml").write_text(re.sub("gate_f1: [0-9.]+", "gate_f1: 0.55", params))
+
+
+# train.py
+
+
+def test_a_training_that_is_killed_again_and_again_becomes_one_version(started: Project) -> None:
+    change(started)
+    registry = registry_of(started)
+    versions, runs, models = (
+        len(found) for found in (registry.versions(), statuses(registry), logged(registry))
+    )
+    model, training = (started.root / "models" / n for n in ("model.joblib", "training.json"))
+    before = (model.read_bytes(), training.read_bytes())
+
+    # Half of it is in MLflow: the next one marks it, and trains.
+    done = ended(started, TRAIN, "churn.tracking:_log_uncommitted", sign=signal.SIGTERM)
+    assert (done.returncode, done.stderr) == (143, "error: stopped by SIGTERM\n")
+    assert statuses(registry)[runs:] == ["KILLED"]
+    killed(started, TRAIN, "churn.tracking:_log_uncommitted")
+    assert statuses(registry)[runs:] == ["KILLED", "RUNNING"]
+    killed(started, TRAIN, "mlflow.sklearn:save_model")
+    assert statuses(registry)[runs:] == ["KILLED", "KILLED", "RUNNING"]
+    assert logged(registry)[models:] == ["LOGGED_MODEL_PENDING"]
+
+    # All of it is in MLflow: the next one goes on from there.
+    killed(started, TRAIN, "churn.registry:Registry.register")
+    assert statuses(registry)[runs:] == ["KILLED", "KILLED", "KILLED", "FINISHED"]
+    assert logged(registry)[models:] == ["LOGGED_MODEL_UPLOAD_FAILED", "LOGGED_MODEL_READY"]
+    assert len(registry.versions()) == versions
+    killed(started, TRAIN, "churn.journal:take_up")
+    assert len(registry.versions()) == versions + 1
+    assert (model.read_bytes(), training.read_bytes()) == before
+    killed(started, TRAIN, "churn.files:write_json")
+    assert model.read_bytes() != before[0]
+    assert training.read_bytes() == before[1]
+
+    assert "it is finished" in started.do("python", TRAIN)
+    assert len(registry.versions()) == versions + 1
+    assert statuses(registry)[runs:] == ["KILLED", "KILLED", "KILLED", "FINISHED"]
+    holds_together(started, registry.versions()[0])
+
+
+def logged(registry: Registry) -> list[str]:
+    """The states of the models that trainings have logged, the oldest first."""
+    found = registry.mlflow.pages(
+        "logged-models/search",
+        "models",
+        experiment_ids=[registry.experiment_id(EXPERIMENT)],
+        order_by=[{"field_name": "creation_timestamp", "ascending": True}],
+    )
+    return [model["info"]["status"] for model in found]
+
+
+def test_a_training_whose_inputs_have_changed_since_is_not_finished(started: Project) -> None:
+    change(started)
+    registry = registry_of(started)
+    killed(started, TRAIN, "churn.journal:take_up")
+    left = registry.versions()[0]
+    change(started)
+    assert "its inputs have changed since" in started.do("python", TRAIN)
+    newest, second, *_ = registry.versions()
+    assert (second.number, second.gate) == (left.number, "")
+    assert set(statuses(registry)[-2:]) == {"FINISHED"}
+    holds_together(started, newest)
+
+
+# dvc repro
+
+
+def test_a_training_that_dvc_did_not_record_is_not_repeated(started: Project) -> None:
+    change(started)
+    registry = registry_of(started)
+    versions, runs = len(registry.versions()), len(statuses(registry))
+    done = ended(started, DVC, "dvc.stage:Stage.dump", arguments=("repro",))
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(registry.versions()) == versions + 1
+
+    assert "it is finished" in started.do("dvc", "repro")
+    newest, *others = registry.versions()
+    assert len(others) == versions
+    assert newest.passed
+    holds_together(started, newest)
+
+    # What is asked for again on purpose is another training.
+    started.do("dvc", "repro", "-f", "-s", "train")
+    started.do("dvc", "repro", "-f", "-s", "train")
+    assert len(registry.versions()) == versions + 3
+    assert statuses(registry)[runs:] == ["FINISHED"] * 3
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A website whose file stops in the middle until it is released."""
+
+    url: str
+    asked: Event
+    released: Event
+
+
+CUSTOMERS = "tenure,left\n" + "1,0\n" * 1000
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    asked, released = Event(), Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CUSTOMERS)))
+            self.end_headers()
+            self.wfile.write(CUSTOMERS[:2000].encode())
+            asked.set()
+            released.wait()
+            self.wfile.write(CUSTOMERS[2000:].encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # the stage that asked was killed
+                super().handle()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield Slow(f"http://127.0.0.1:{server.server_port}/customers.csv", asked, released)
+        released.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def apart(template: Project, tmp_path: Path) -> Project:
+    """A project for the stages that talk to no server."""
+    return copied(template, tmp_path)
+
+
+@contextmanager
+def begun(project: Project, slow: Slow, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, when it is in the middle of its download."""
+    slow.asked.clear()
+    process = subprocess.Popen(
+        command,
+        cwd=project.root,
+        env=local_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores the keyboard, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with process:
+        try:
+            assert slow.asked.wait(120), process.communicate()
+            yield process
+        finally:
+            process.kill()
+
+
+def test_one_at_a_time_and_a_killed_one_stands_in_nobodys_way(apart: Project, slow: Slow) -> None:
+    raw = apart.root / "data/raw.csv"
+    before = raw.read_bytes()
+    apart.edit("params.yaml", "source: sample", f"source: {slow.url}")
+    with begun(apart, slow, "dvc", "repro", "ingest") as first:
+        (stage,) = [
+            process
+            for process in psutil.Process(first.pid).children(recursive=True)
+            if INGEST in process.cmdline()
+        ]
+        working = f"{INGEST} (process {stage.pid}, since "
+        second = apart.run("dvc", "repro", "ingest")
+        assert second.returncode == 255
+        assert f"is busy, it is being blocked by:\n  (PID {first.pid}): " in second.stderr
+        assert working in apart.refused("python", TRAIN)
+
+    # `dvc repro` is dead, and its stage goes on.
+    assert working in apart.refused("dvc", "repro", "ingest", code=255)
+    stage.kill()
+    wait_until(lambda: not stage.is_running())
+    assert raw.read_bytes() == before
+    assert leftovers(apart)
+
+    slow.released.set()
+    assert "busy" not in apart.run("dvc", "repro", "ingest").stderr
+    assert raw.read_text() == CUSTOMERS
+    assert leftovers(apart) == []
+
+
+@pytest.mark.parametrize(
+    ("sign", "code", "said"),
+    [
+        (signal.SIGINT, 130, "error: stopped by the keyboard\n"),
+        (signal.SIGTERM, 143, "error: stopped by SIGTERM\n"),
+    ],
+)
+def test_a_stage_that_is_told_to_stop_says_so_and_leaves_nothing(
+    sign: signal.Signals, code: int, said: str, apart: Project, slow: Slow
+) -> None:
+    before = (apart.root / "data/raw.csv").read_bytes()
+    apart.edit("params.yaml", "source: sample", f"source: {slow.url}")
+    with begun(apart, slow, "python", INGEST) as process:
+        process.send_signal(sign)
+        _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (code, said)
+    assert (apart.root / "data/raw.csv").read_bytes() == before
+    assert leftovers(apart) == []
+
+
+# prepare_data.py and evaluate.py
+
+
+def test_a_table_is_whole_or_the_old_one(apart: Project) -> None:
+    processed = apart.root / "data/processed.csv"
+    before = processed.read_bytes()
+    apart.edit("params.yaml", 'salt: ""', "salt: another")
+    killed(apart, PREPARE, "pathlib:Path.replace")
+    assert processed.read_bytes() == before
+    assert leftovers(apart)
+    apart.do("python", PREPARE)
+    assert processed.read_bytes() != before
+    assert leftovers(apart) == []
+
+
+def test_an_evaluation_that_is_killed_again_and_again_gives_one_verdict(started: Project) -> None:
+    change(started)
+    started.do("python", TRAIN)
+    registry = registry_of(started)
+    number = registry.versions()[0].number
+    drawn = sorted((started.root / "reports/plots").iterdir())
+    before = [path.read_bytes() for path in drawn]
+
+    killed(started, EVALUATE, "matplotlib.figure:Figure.savefig", 3)
+    assert [path.read_bytes() for path in drawn] == before
+    assert leftovers(started)
+    killed(started, EVALUATE, "churn.registry:Registry.record_verdict")
+    assert registry.version(number).gate == ""
+
+    started.do("python", EVALUATE)
+    evaluated = registry.version(number)
+    assert evaluated.passed
+    assert sorted((started.root / "reports/plots").iterdir()) == drawn
+    assert [path.read_bytes() for path in drawn] != before
+    reported = json.loads((started.root / "reports/metrics.json").read_text())
+    mirrored = json.loads((started.root / "registry/metadata.json").read_text())[0]
+    assert (mirrored["version"], mirrored["gate"]) == (number, "passed")
+    assert mirrored["metrics"]["f1"] == reported["f1"]
+    holds_together(started, evaluated)
+
+
+# Disks
+
+
+def mounted(project: Project, mount: str, script: str) -> str:
+    """The one line of a stage that fails in a project in which `mount` was mounted."""
+    may = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False)
+    if may.returncode:
+        pytest.skip("nothing may be mounted here")
+    return project.refused("unshare", "-m", "sh", "-ec", f'{mount}\nexec python "$0"', script)
+
+
+@pytest.mark.parametrize("script", [INGEST, PREPARE, TRAIN, EVALUATE])
+def test_a_folder_that_is_read_only_is_one_line(script: str, started: Project) -> None:
+    folder = {INGEST: "data", PREPARE: "data", TRAIN: "models", EVALUATE: "reports"}[script]
+    registry = registry_of(started)
+    before = statuses(registry)
+    line = mounted(
+        started, f"mount --bind {folder} {folder}\nmount -o remount,ro,bind {folder}", script
+    )
+    assert line.startswith(f"Read-only file system: {started.root / folder}/")
+    assert statuses(registry) == before
+    assert leftovers(started) == []
