@@ -21,7 +21,6 @@ from churn import (
     challenge,
     cli,
     dataset,
-    dvc,
     evaluation,
     files,
     gate,
@@ -64,8 +63,9 @@ def main() -> None:
     train, test = (rows[rows[SPLIT] == name] for name in (split.TRAIN, split.TEST))
     features, target = test[schema.features], test[params.data.target].to_numpy()
     training = read_training()
-    if dvc.runs_this():  # it has the training in dvc.lock by now
-        journal.close(training.get("id", ""))
+    entry = journal.read()
+    if entry and journal.is_recorded(entry):
+        journal.close()
     fitted = joblib.load(paths.MODEL)
 
     probabilities = model.probability(fitted, features)

@@ -55,7 +55,7 @@ def main() -> None:
     journal.take_up(entry, version)
     mirror.write(registry)
     if not dvc.runs_this():  # else evaluate.py closes it, when DVC has recorded this stage
-        journal.close(entry.id)
+        journal.close()
     chosen = entry.choice["compared"][0]
     cli.step(
         f"{MODEL} version {version.number}: {chosen['estimator']}, cross-validated F1"
@@ -69,8 +69,10 @@ def interrupted(registry: Registry, inputs: str) -> tuple[Entry, Logged] | None:
     """The training that was interrupted when all of it was in MLflow, if its inputs are still the
     same. One of which less is there is marked as killed."""
     entry = journal.read()
-    logged = tracking.settle(registry, entry.id) if entry else None
-    if entry is None or logged is None:
+    if entry is None or journal.is_recorded(entry):
+        return None
+    logged = tracking.settle(registry, entry.id)
+    if logged is None:
         return None
     if entry.inputs != inputs:
         cli.step(f"run {logged.run_id} was interrupted, and its inputs have changed since")

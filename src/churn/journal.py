@@ -35,7 +35,7 @@ class Entry(BaseModel):
 
 def begin() -> None:
     """Make room for a training. The entry of the one before it is gone."""
-    _clear()
+    close()
     _FOLDER.mkdir(parents=True)
 
 
@@ -55,9 +55,20 @@ def write(inputs: str, tags: dict[str, str], choice: dict[str, Any]) -> Entry:
 
 def read() -> Entry | None:
     """The training whose entry is open; None where there is none."""
-    entry = _read()
-    # Asked for again after it was recorded, it is another training.
-    return None if entry and _is_recorded(entry) else entry
+    try:
+        return Entry.model_validate_json(_ENTRY.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def is_recorded(entry: Entry) -> bool:
+    """Whether dvc.lock holds the training: asked for again, it is another one."""
+    try:
+        standing = json.loads(paths.TRAINING.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    locked = snapshot.locked_md5(paths.ROOT / "dvc.lock", paths.TRAINING)
+    return standing.get("id") == entry.id and locked == lineage.md5(paths.TRAINING)
 
 
 def take_up(entry: Entry, version: Version) -> None:
@@ -68,11 +79,12 @@ def take_up(entry: Entry, version: Version) -> None:
     files.write_json(paths.TRAINING, training | {"choice": entry.choice})
 
 
-def close(training: str) -> None:
-    """Close the entry of the training with this id: it stands where it belongs."""
-    entry = _read()
-    if entry and entry.id == training:
-        _clear()
+def close() -> None:
+    """Close the entry: its training stands where it belongs, or is given up."""
+    # The entry first: without it, what else is in the folder means nothing.
+    _ENTRY.unlink(missing_ok=True)
+    if _FOLDER.exists():
+        shutil.rmtree(_FOLDER)
 
 
 def inputs() -> str:
@@ -82,27 +94,3 @@ def inputs() -> str:
     for path in (paths.RAW, paths.PROCESSED, paths.SCHEMA, paths.PARAMS, *code):
         digest.update(f"{paths.shown(path)} {files.sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def _read() -> Entry | None:
-    try:
-        return Entry.model_validate_json(_ENTRY.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-
-
-def _clear() -> None:
-    # The entry first: without it, what else is in the folder means nothing.
-    _ENTRY.unlink(missing_ok=True)
-    if _FOLDER.exists():
-        shutil.rmtree(_FOLDER)
-
-
-def _is_recorded(entry: Entry) -> bool:
-    """Whether dvc.lock holds the training."""
-    try:
-        standing = json.loads(paths.TRAINING.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    locked = snapshot.locked_md5(paths.ROOT / "dvc.lock", paths.TRAINING)
-    return standing.get("id") == entry.id and locked == lineage.md5(paths.TRAINING)
