@@ -6,6 +6,7 @@ A process kills itself just before it calls a named function, so that each point
 import itertools
 import json
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -373,22 +374,38 @@ def test_an_evaluation_that_is_killed_again_and_again_gives_one_verdict(started:
 # Disks
 
 
-def mounted(project: Project, mount: str, script: str) -> str:
-    """The one line of a stage that fails in a project in which `mount` was mounted."""
-    may = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False)
-    if may.returncode:
+@pytest.fixture(scope="module")
+def _mount() -> None:
+    """Skips where nobody may mount anything."""
+    unshare = shutil.which("unshare")
+    command = [unshare or "false", "-m", "mount", "-t", "tmpfs", "none", str(Path(__file__).parent)]
+    if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
         pytest.skip("nothing may be mounted here")
-    return project.refused("unshare", "-m", "sh", "-ec", f'{mount}\nexec python "$0"', script)
 
 
+def apart_from_others(*lines: str) -> tuple[str, ...]:
+    """A command that runs the lines in a shell whose mounts nobody else sees."""
+    return ("unshare", "-m", "sh", "-c", "\n".join(lines))
+
+
+@pytest.mark.usefixtures("_mount")
 @pytest.mark.parametrize("script", [INGEST, PREPARE, TRAIN, EVALUATE])
 def test_a_folder_that_is_read_only_is_one_line(script: str, started: Project) -> None:
     folder = {INGEST: "data", PREPARE: "data", TRAIN: "models", EVALUATE: "reports"}[script]
-    registry = registry_of(started)
-    before = statuses(registry)
-    line = mounted(
-        started, f"mount --bind {folder} {folder}\nmount -o remount,ro,bind {folder}", script
-    )
+    before = statuses(registry_of(started))
+    mount = (f"mount --bind {folder} {folder}", f"mount -o remount,ro,bind {folder}")
+    line = started.refused(*apart_from_others(*mount, f"exec python {script}"))
     assert line.startswith(f"Read-only file system: {started.root / folder}/")
-    assert statuses(registry) == before
+    assert statuses(registry_of(started)) == before
     assert leftovers(started) == []
+
+
+@pytest.mark.usefixtures("_mount")
+def test_a_disk_that_is_full_is_one_line_and_keeps_the_old_snapshot(apart: Project) -> None:
+    mount = "mount -t tmpfs -o size=64k none data && echo old > data/raw.csv"
+    after = "code=$?; ls -A data; cat data/raw.csv; exit $code"
+    done = apart.run(*apart_from_others(mount, f"python {INGEST}", after))
+    place = apart.root / "data/raw.csv"
+    assert done.returncode == 1
+    assert done.stderr == f"error: No space left on device: {place}\n"
+    assert done.stdout == "raw.csv\nold\n"

@@ -12,9 +12,9 @@ import psutil
 from churn import cli, files, paths
 from churn.errors import UserError
 
-_SCRIPTS = {
-    paths.ROOT / "src" / name
-    for name in ("ingest_data.py", "prepare_data.py", "train.py", "evaluate.py")
+_SCRIPTS = paths.ROOT / "src"
+_STAGES = {
+    _SCRIPTS / name for name in ("ingest_data.py", "prepare_data.py", "train.py", "evaluate.py")
 }
 _OUTPUTS = (
     paths.RAW,
@@ -35,7 +35,8 @@ def begin() -> None:
     goes on after the `dvc repro` that started it was killed.
     """
     signal.signal(signal.SIGTERM, cli.terminate)
-    folder = os.open(paths.ROOT, os.O_RDONLY)  # open to the end: the lock goes with the process
+    # Open to the end: the lock goes with the process. (reproduce.py locks the checkout's folder.)
+    folder = os.open(_SCRIPTS, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -52,7 +53,7 @@ def _at_work() -> str:
     for process in psutil.process_iter():
         try:
             folder = Path(process.cwd())
-            scripts = _SCRIPTS & {(folder / word).resolve() for word in process.cmdline()[1:3]}
+            scripts = _STAGES & {(folder / word).resolve() for word in process.cmdline()[1:3]}
             if scripts and process.pid != os.getpid():
                 found.append((process.create_time(), process.pid, scripts.pop()))
         except (psutil.Error, OSError):
