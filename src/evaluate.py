@@ -22,6 +22,7 @@ from churn import (
     evaluation,
     files,
     gate,
+    journal,
     metrics,
     mirror,
     model,
@@ -33,6 +34,7 @@ from churn import (
     settings,
     skopsfile,
     split,
+    stage,
     table,
 )
 from churn.environment import read_environment
@@ -49,6 +51,7 @@ METRICS_AT_ONCE = 1000
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
+    stage.begin()
     params = settings.read_params()
     schema = read_schema()
     kept, warnings = segments.known(params.evaluate.segments, schema)
@@ -59,6 +62,9 @@ def main() -> None:
     train, test = (rows[rows[SPLIT] == name] for name in (split.TRAIN, split.TEST))
     features, target = test[schema.features], test[params.data.target].to_numpy()
     training = read_training()
+    entry = journal.read()
+    if entry and journal.is_recorded(entry):
+        journal.close()
     fitted = skopsfile.read(paths.MODEL_SKOPS)
 
     probabilities = model.probability(fitted, features)
@@ -67,8 +73,8 @@ def main() -> None:
     verdict = gate.decide(found.scores, found.intervals, naive, params.evaluate.gate_f1)
     drawn = plots.tables(params, fitted, features, target, probabilities, found.segments)
     marks = plots.Marks(fitted.threshold, found.scores["cost_threshold"], found.scores["roc_auc"])
-    paths.PLOTS.mkdir(parents=True, exist_ok=True)
-    images = plots.write(drawn, marks, paths.PLOTS)
+    with files.replacing_folder(paths.PLOTS) as folder:
+        images = [paths.PLOTS / image.name for image in plots.write(drawn, marks, folder)]
 
     registry = Registry(server.connect(read_environment()))
     run = find_run(registry, training["run_id"])

@@ -8,12 +8,13 @@ in DATA_DATABASE_URL. The snapshot holds every value as text, in UTF-8 with comm
 mean is the next stage's business.
 """
 
-from churn import cli, files, paths, settings, source
+from churn import cli, files, paths, settings, source, stage
 from churn.environment import read_environment
 
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
+    stage.begin()
     params = settings.read_params()
     environment = read_environment()
     with files.replacing(paths.RAW) as temporary:

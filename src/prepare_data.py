@@ -10,12 +10,13 @@ same side in every later snapshot.
 
 import polars as pl
 
-from churn import cli, files, paths, settings, split, table
+from churn import cli, files, paths, settings, split, stage, table
 from churn.schema import SPLIT, read_schema
 
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
+    stage.begin()
     params = settings.read_params()
     schema = read_schema()
     data = params.data

@@ -114,6 +114,12 @@ def test_an_interrupt_ends_in_one_line() -> None:
     assert (done.returncode, stderr) == (130, "error: stopped by the keyboard\n")
 
 
+def test_an_interrupt_before_main_begins_ends_in_one_line() -> None:
+    done = script("import os, signal\nos.kill(os.getpid(), signal.SIGINT)")
+    _, stderr = done.communicate()
+    assert (done.returncode, stderr) == (-signal.SIGINT, "error: stopped by the keyboard\n")
+
+
 def test_a_terminal_that_cannot_show_an_arrow_gets_the_rest() -> None:
     body = "'''Point 1 → 2.'''\n{}"
     for main in ("cli.step('1 → 2')", "cli.parser('1 → 2').parse_args(['--help'])"):

@@ -360,6 +360,17 @@ def test_a_database_that_is_none(template: Project, tmp_path: Path) -> None:
     assert "file is not a database" in bad(look(project), "database")["said"]
 
 
+def test_locks_that_dvc_cannot_read(template: Project, tmp_path: Path) -> None:
+    project = copied(template, tmp_path)
+    rwlock = project.root / ".dvc" / "tmp" / "rwlock"
+    rwlock.write_text('{"write": {')
+    finding = bad(look(project), "locks")
+    assert "RWLock" in project.run("dvc", "repro").stderr
+    subprocess.run(finding["mend"].strip("`"), shell=True, cwd=project.root, check=True)  # noqa: S602
+    assert not [found for found in look(project) if found["check"] == "locks" and found["mend"]]
+    project.do("dvc", "repro")
+
+
 def test_a_python_without_the_packages_is_said_and_ends_in_no_traceback(
     template: Project, tmp_path: Path
 ) -> None:

@@ -48,6 +48,51 @@ def test_a_place_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) ->
     assert names(tmp_path) == ["out.csv"]
 
 
+def test_a_folder_appears_whole_when_its_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "plots"
+    path.mkdir()
+    (path / "old.csv").write_text("old")
+    with files.replacing_folder(path) as temporary:
+        (temporary / "new.csv").write_text("new")
+        assert names(path) == ["old.csv"]
+    assert names(path) == ["new.csv"]
+    assert names(tmp_path) == ["plots"]
+
+
+def test_an_error_keeps_the_old_folder_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "plots"
+    path.mkdir()
+    (path / "old.csv").write_text("old")
+    with pytest.raises(ZeroDivisionError), files.replacing_folder(path) as temporary:
+        (temporary / "new.csv").write_text("half")
+        _ = 1 / 0
+    assert names(path) == ["old.csv"]
+    assert names(tmp_path) == ["plots"]
+
+
+def test_what_a_killed_process_left_of_a_file_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("out.csv", ".out.csv.k3x", ".other.csv.k3x", ".out.csv"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".out.csv.folder").mkdir()
+    files.sweep(tmp_path / "out.csv")
+    assert names(tmp_path) == [".other.csv.k3x", ".out.csv", "out.csv"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("no space")])
+def test_an_error_that_names_no_file_gets_the_name(error: OSError, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with pytest.raises(OSError) as caught, files.replacing(path):
+        raise error
+    assert caught.value.filename == str(path)
+    assert "no space" in str(caught.value.strerror).lower()
+
+
+def test_an_error_that_names_another_file_keeps_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, files.replacing(tmp_path / "out.csv"):
+        (tmp_path / "in.csv").read_text()
+    assert caught.value.filename == str(tmp_path / "in.csv")
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_the_permissions_are_those_that_the_umask_allows(
     umask: int, mode: int, tmp_path: Path

@@ -21,6 +21,7 @@ def examine(environment: Environment) -> Iterator[Finding]:
     """Every check, each as soon as it is done."""
     yield from findings("packages", installation.packages)
     yield from findings("disk", installation.disk)
+    yield from findings("locks", installation.locks)
     yield from findings("database", installation.database)
     try:
         yield from _of_what_runs(environment)

@@ -103,6 +103,15 @@ def progress_by_size(label: str, total: int) -> Any:
     return tqdm(desc=label, total=total, unit_scale=True, delay=2, disable=None, leave=False)
 
 
+class Terminated(BaseException):
+    """SIGTERM has come, to a script that closes what it has open before it ends."""
+
+
+def terminate(_signum: int, _frame: object) -> NoReturn:
+    """A handler of SIGTERM: it ends the script as Ctrl-C does."""
+    raise Terminated
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Call a script's main() and end the process: 0, or the exit code of what went wrong.
 
@@ -125,6 +134,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         fail(f"{error.strerror or error}{where}", UserError.exit_code)
     except KeyboardInterrupt:
         fail("stopped by the keyboard", 130)
+    except Terminated:
+        fail("stopped by SIGTERM", 143)
     sys.exit(0)
 
 

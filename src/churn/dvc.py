@@ -3,6 +3,7 @@
 With the standard library alone: doctor.py must run where packages are missing.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ from churn.errors import UserError
 
 class DvcFailed(UserError):
     """DVC did not do what it was asked."""
+
+
+def runs_this() -> bool:
+    """Whether this process is a stage that DVC has started."""
+    return "DVC_STAGE" in os.environ
 
 
 def ask(*arguments: str, seconds: int = 60) -> str:

@@ -3,6 +3,7 @@
 With the standard library alone: it must run where packages are missing.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -77,6 +78,21 @@ def disk(least: int = LEAST_FREE, share: float = LEAST_FREE_SHARE) -> Found:
             yield BAD, f"{said}; {limits}", f"make room: {largest}"
         else:
             yield OK, said, ""
+
+
+def locks() -> Found:
+    """Whether DVC can read its own note of which process works on which file. It removes what a
+    killed process left there, but not a note that a full disk or a kill has cut off (3.67.1)."""
+    path = paths.ROOT / ".dvc" / "tmp" / "rwlock"
+    shown = paths.shown(path)
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        yield BAD, f"{shown} is cut off, and `dvc repro` fails on it", f"`rm {shown}`"
+        return
+    yield OK, "DVC can read what it has locked", ""
 
 
 def database() -> Found:

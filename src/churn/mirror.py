@@ -59,7 +59,9 @@ def _shown(versions: dict[str, list[str]]) -> str:
 
 
 def _write(entries: list[dict[str, Any]]) -> None:
-    """Both files, each in one step."""
+    """Both files, each in one step; called under the lock."""
+    files.sweep(_METADATA)
+    files.sweep(_CURRENT)
     files.write_json(_METADATA, entries)
     current = [entry["version"] for entry in entries if PRODUCTION in entry["aliases"]]
     if current:

@@ -110,9 +110,7 @@ def settle_openings(ledger: Ledger) -> None:
     for experiment_id, begun in ledger.drafts().items():
         if datetime.now(UTC) - begun > _DEAD:
             ledger.discard_draft(experiment_id)
-            cli.warn(
-                "the opening of a ledger was interrupted, and is taken out"
-            )
+            cli.warn("the opening of a ledger was interrupted, and is taken out")
 
 
 def _waited_for(ledger: Ledger, alias: str) -> tuple[Entry | None, list[Entry]]:

@@ -39,6 +39,9 @@ class Tag:
     SERVABLE = "servable"
 
 
+TRAINING_ID = "training_id"
+"""The tag of a run that says which training it is (see journal.py)."""
+
 SERVABLE = "yes"
 """The value of Tag.SERVABLE where a version loads and answers its example; else what is wrong."""
 
@@ -125,6 +128,13 @@ class Registry:
         except NotFound:
             return None
         return _version(answer["model_version"], [])
+
+    def version_of(self, run_id: str) -> Version | None:
+        """The version that the run has become, without its aliases; None where there is none."""
+        found = self.mlflow.get(
+            "model-versions/search", filter=f"name='{MODEL}' and run_id='{run_id}'"
+        )
+        return next((_version(entry, []) for entry in found.get("model_versions", [])), None)
 
     def version(self, number: str) -> Version:
         """The version with this number, without its aliases. Raises Refused where there is none."""

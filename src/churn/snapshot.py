@@ -40,14 +40,14 @@ def bring(sha256: str, md5: str, place: Path) -> str:
     )
 
 
-def locked_md5(lock: Path) -> str:
-    """The MD5 of data/raw.csv in a dvc.lock; empty where it names none."""
+def locked_md5(lock: Path, output: Path = paths.RAW) -> str:
+    """The MD5 of a stage's output in a dvc.lock; empty where it names none."""
     try:
         stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
         outs = [out for stage in stages.values() for out in stage.get("outs", [])]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
         return ""
-    return next((str(out["md5"]) for out in outs if out.get("path") == _RAW), "")
+    return next((str(out["md5"]) for out in outs if out.get("path") == paths.shown(output)), "")
 
 
 _RAW = paths.shown(paths.RAW)

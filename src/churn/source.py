@@ -48,7 +48,7 @@ def take(source: str, database_url: str, destination: Path) -> Snapshot:
     if is_query(source):
         return _write(destination, _sql_rows(source, database_url), "an SQL query")
     if source.startswith(("http://", "https://")):
-        with _downloaded(source) as path:
+        with _downloaded(source, destination) as path:
             return _from_file(path, source, destination)
     try:
         path = paths.ROOT / Path(source).expanduser()
@@ -270,9 +270,10 @@ def _present(column: Any) -> list[Any]:
 
 
 @contextmanager
-def _downloaded(url: str) -> Iterator[Path]:
-    """The file at `url`, in a temporary folder."""
-    with TemporaryDirectory(prefix="churn-source-") as folder:
+def _downloaded(url: str, destination: Path) -> Iterator[Path]:
+    """The file at `url`, in a temporary folder beside `destination`: there is room for both, and
+    what a process that was killed leaves is swept away together."""
+    with TemporaryDirectory(prefix=f"{destination.name}.", dir=destination.parent) as folder:
         path = Path(folder) / "download"
         try:
             # Only http and https come here.

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # MLflow's own 7 retries with growing pauses keep a person waiting for four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec
@@ -25,14 +27,38 @@ from mlflow.types import Schema as MlflowSchema
 
 import mlflow
 from churn import cli, files, lineage, model, paths, runs
-from churn.choice import Choice
+from churn.choice import Candidate, Choice
 from churn.compiler import Compiled
 from churn.errors import UserError
-from churn.registry import EXPERIMENT, MODEL, Registry, Tag, Version
+from churn.journal import Entry
+from churn.registry import EXPERIMENT, MODEL, TRAINING_ID, Registry, Tag
 from churn.runs import Run
 from churn.schema import ModelSchema, Schema
 from churn.scorer import SCHEMA_FILE, SCORER_FILE
-from churn.settings import Params
+from churn.settings import Params, Train
+from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A training all of which is in MLflow, but for its version."""
+
+    run_id: str
+    model_id: str
+
+
+def tags(train: Train, chosen: Candidate, compiled: Compiled, exported: Path) -> dict[str, str]:
+    """What ties a version to what made it."""
+    return {
+        Tag.GIT_COMMIT: lineage.git_commit(),
+        Tag.GIT_CLEAN: lineage.git_clean(),
+        Tag.RAW_SHA256: files.sha256(paths.RAW),
+        Tag.RAW_MD5: lineage.md5(paths.RAW),
+        Tag.MODEL_SHA256: files.sha256(exported),
+        Tag.TRAINING: train.version,
+        Tag.ESTIMATOR: chosen.estimator,
+        **compiled.tags,
+    }
 
 
 def log_training(
@@ -43,14 +69,15 @@ def log_training(
     described: ModelSchema,
     compiled: Compiled,
     exported: Path,
-) -> Version:
-    """One MLflow run with its model, and the version that points to it, with its lineage. Where
+    entry: Entry,
+) -> Logged:
+    """One MLflow run with its model and its lineage, which finishes when all of it is there. Where
     several candidates were compared, each is a run below it.
 
     Raises UserError where MLflow declines or stops answering; the run is then marked as failed.
     """
     train, chosen = params.train, choice.chosen
-    with _run(registry, train.version) as run, TemporaryDirectory() as folder:
+    with _run(registry, train.version, entry.id) as run, TemporaryDirectory() as folder:
         mlflow.log_params(
             {
                 "version": train.version,
@@ -76,28 +103,54 @@ def log_training(
         mlflow.log_artifact(str(named), "exported_models")
         _log_uncommitted(Path(folder))
         logged = _log_model(fitted, described, compiled, Path(folder))
-        tags = {
-            Tag.GIT_COMMIT: lineage.git_commit(),
-            Tag.GIT_CLEAN: lineage.git_clean(),
-            Tag.RAW_SHA256: files.sha256(paths.RAW),
-            Tag.RAW_MD5: lineage.md5(paths.RAW),
-            Tag.MODEL_SHA256: files.sha256(exported),
-            Tag.TRAINING: train.version,
-            Tag.ESTIMATOR: chosen.estimator,
-            **compiled.tags,
-        }
-        mlflow.set_tags(tags | {Tag.CHOICE_REASON: choice.reason})
-        return registry.register(run.info.run_id, logged.model_id, tags)
+        mlflow.set_tags(entry.tags | {Tag.CHOICE_REASON: choice.reason})
+    return Logged(run.info.run_id, logged.model_id)
+
+
+def settle(registry: Registry, training: str) -> Logged | None:
+    """The run of the training with this id, if all of it is in MLflow. If not, what is there is
+    marked: its runs as killed, and its model as failed."""
+    experiment = registry.experiment_id(EXPERIMENT)
+    if experiment is None:
+        return None
+    runs_of = f"tags.{TRAINING_ID} = '{training}'"
+    with _one_line(registry):
+        client = MlflowClient(registry.mlflow.uri)
+        for run in client.search_runs([experiment], runs_of):
+            run_id = run.info.run_id
+            models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+            if run.info.status == "FINISHED" and models and Tag.MODEL_SHA256 in run.data.tags:
+                return Logged(run_id, models[0].model_id)
+            for logged in models:
+                if logged.status == LoggedModelStatus.PENDING:
+                    client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+            below = f"tags.`{runs.PARENT}` = '{run_id}' and attributes.status = 'RUNNING'"
+            for unfinished in client.search_runs([experiment], below):
+                client.set_terminated(unfinished.info.run_id, "KILLED")
+            if run.info.status != "FAILED":
+                client.set_terminated(run_id, "KILLED")
+    return None
 
 
 @contextmanager
-def _run(registry: Registry, name: str) -> Iterator[mlflow.ActiveRun]:
-    """A new run of the experiment; MLflow's exceptions become errors of one line."""
+def _run(registry: Registry, name: str, training: str) -> Iterator[mlflow.ActiveRun]:
+    """A new run of the experiment, killed by Ctrl-C and SIGTERM."""
     mlflow.set_tracking_uri(registry.mlflow.uri)
-    try:
+    with _one_line(registry):
         mlflow.set_experiment(EXPERIMENT)
-        with mlflow.start_run(run_name=name) as run:
-            yield run
+        with mlflow.start_run(run_name=name, tags={TRAINING_ID: training}) as run:
+            try:
+                yield run
+            except (KeyboardInterrupt, cli.Terminated):
+                mlflow.end_run("KILLED")
+                raise
+
+
+@contextmanager
+def _one_line(registry: Registry) -> Iterator[None]:
+    """MLflow's exceptions become errors of one line."""
+    try:
+        yield
     except MlflowException as error:
         raise UserError(f"MLflow at {registry.mlflow.uri}: {error.message}") from None
 
