@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Without byte-compiled packages every import takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint lock audit sbom stop setup bench clean help
+.PHONY: run test lint lock audit sbom stop setup bench soak clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -62,6 +62,10 @@ bench: $(INSTALLED)  ## measure the pipeline, big tables, rollback, serving and 
 	python benchmarks/bench_tables.py
 	python benchmarks/bench_rollback.py
 	python benchmarks/bench_serving.py
+
+soak: $(INSTALLED)  ## ten minutes of calls while all goes wrong, then 100,000 hostile requests; SOAK_SECONDS=60 for less
+	python benchmarks/soak.py
+	python benchmarks/fuzz.py
 
 setup: $(INSTALLED)  ## make .venv with all packages
 

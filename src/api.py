@@ -90,15 +90,19 @@ def create_app() -> ASGIApp:
         title="Churn model", version="1", redoc_url=None, lifespan=lifespan, redirect_slashes=False
     )
     app.state.follower, app.state.log, app.state.keys = follower, log, keys
-    app.openapi = lambda: openapi.document(app, follower.served)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
+        app, follower.served, environment, keys.wanted
+    )
     app.add_route("/ping", invocations.ping, methods=["GET"])
     app.add_route("/version", invocations.version, methods=["GET"])
-    unready: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
-    app.add_api_route("/health", health, tags=["probes"])
-    app.add_api_route("/ready", ready, tags=["probes"], responses=unready)
-    app.add_api_route("/startup", startup, tags=["probes"], responses=unready)
+    probe: dict[str, Any] = {"tags": ["probes"]}
+    unready = probe | {"response_model": dict[str, str], "responses": {503: {"model": Problem}}}
+    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    app.add_api_route("/health", health, **probe)
+    app.add_api_route("/ready", ready, **unready)
+    app.add_api_route("/startup", startup, **unready)
     app.add_api_route("/model", model, tags=["model"])
-    app.add_api_route("/metrics", metrics, tags=["probes"], response_class=Response)
+    app.add_api_route("/metrics", metrics, response_class=Response, **probe | {"responses": text})
     app.add_api_route("/", page, include_in_schema=False)
     row, batch = environment.BODY_BYTES, environment.BATCH_BYTES
     endpoints = {

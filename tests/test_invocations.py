@@ -100,6 +100,7 @@ def test_csv_gets_the_same_predictions(kind: str, api: Api, theirs: httpx.Client
         json.dumps({"inputs": COLUMNS, "instances": ROWS}).encode(),
         json.dumps({"dataframe_records": [{"tenure_months": 3}]}).encode(),
         json.dumps({"dataframe_split": {"columns": ["a"]}}).encode(),
+        json.dumps({"dataframe_split": SPLIT | {"data": []}}).encode(),
         json.dumps({"dataframe_records": [ROWS[0] | {"tenure_months": "many"}]}).encode(),
     ],
 )
@@ -109,6 +110,13 @@ def test_what_is_wrong_has_the_same_status_and_error_code(
     wanted, found = (ask(client, content) for client in (theirs, api.client))
     assert found.status_code == wanted.status_code == 400, wanted.text
     assert set(found.json()) == {"error_code", "message"}
+    assert found.json()["error_code"] == wanted.json()["error_code"]
+
+
+@pytest.mark.parametrize("content", [CSV.splitlines()[0], ""])
+def test_csv_without_a_row_is_refused(content: str, api: Api, theirs: httpx.Client) -> None:
+    wanted, found = (ask(client, content, "text/csv") for client in (theirs, api.client))
+    assert (found.status_code, wanted.status_code) == (400, 400), wanted.text
     assert found.json()["error_code"] == wanted.json()["error_code"]
 
 

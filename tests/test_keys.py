@@ -87,7 +87,10 @@ def test_a_file_is_read_again_when_it_changes(
 
 @pytest.mark.parametrize("text", ["", "# nobody\n", "nonsense\n"])
 def test_a_file_that_becomes_wrong_changes_nothing_and_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
 ) -> None:
     monkeypatch.setattr(keys, "_LOOK_AGAIN", 0.0)
     file = tmp_path / "keys"
@@ -97,10 +100,18 @@ def test_a_file_that_becomes_wrong_changes_nothing_and_is_told(
     os.utime(file, ns=(1, 1))
     assert found.caller(bearer(FIRST)) == "crm"
     assert "API_KEYS_FILE" in found.problem
+    assert str(file) not in found.problem, "/ready shows it to anybody"
+    assert found.caller(bearer(FIRST)) == "crm"
+    assert caplog.text.count("API_KEYS_FILE") == 1
+
+    file.write_text(f"crm:{FIRST}\n")
+    assert found.caller(bearer(FIRST)) == "crm"
+    assert found.problem == ""
 
     file.unlink()
     assert found.caller(bearer(FIRST)) == "crm"
-    assert "No such file" in found.problem
+    assert "API_KEYS_FILE" in found.problem
+    assert "No such file" in caplog.text
 
 
 def test_a_file_that_cannot_be_used_at_start_is_an_error(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ NUMERIC = (*NUMBERS, "boolean", "date")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Up to here a float tells every whole number from the next.
-LARGEST_INTEGER = 2**53
+# Up to here a float tells every whole number from the next: 2**53 is also what 2**53 + 1 becomes.
+LARGEST_INTEGER = 2**53 - 1
 
 
 class BadValue(ValueError):
@@ -208,7 +208,7 @@ class Column(BaseModel):
         if isinstance(value, bool):
             return float(value)
         if isinstance(value, int | float):
-            value = f"{value:g}"
+            value = _written(value)
         spellings = [spelling.casefold() for spelling in self.values]
         if isinstance(value, str):
             for known in (spellings, ["0", "1"]):
@@ -256,23 +256,84 @@ class Column(BaseModel):
         given = self.given(value)
         return f"{given:g}" if isinstance(given, float) else str(given)
 
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON schema of one value in a request, as a reader of /openapi.json sees it."""
-        if self.type == "boolean":
-            # JSON's false and 0 are different values, which Python's are not: hence a list.
-            allowed = [*self.values, False, True, *([None] if self.nullable else [])]
-            return {"enum": allowed}
-        kind = self.type if self.type in NUMBERS else "string"
-        shown: dict[str, Any] = {"type": [kind, "null"] if self.nullable else kind}
-        if self.min is not None:
-            shown["minimum"] = self.given(self.min)
-        if self.max is not None:
-            shown["maximum"] = self.given(self.max)
-        if self.format:
+    def json_schema(self, missing_values: tuple[str, ...] = ("",)) -> dict[str, Any]:
+        """The JSON schema of one value in a request: what it allows is taken and nothing else,
+        but that of a date it can only say what it is."""
+        missing = [*missing_values, *self.missing_values]
+        match self.type:
+            case "integer" | "number":
+                shown = self._number_schema()
+            case "boolean":
+                # JSON's false and 0 are different values, which Python's are not: hence lists.
+                known = [*self.values, False, True, *self._boolean_numbers()]
+                texts = [*map(_any_case, (*self.values, "0", "1"))]
+                texts += map(_exactly, missing) if self.nullable else []
+                return {
+                    "anyOf": [
+                        {"enum": [*known, *([None] if self.nullable else [])]},
+                        {"type": "string", "pattern": _one_of(texts)},
+                    ]
+                }
+            case _:
+                shown = {"type": "string"}
+                if not self.nullable:
+                    shown["pattern"] = r"\S"
+                    texts = [_exactly(text) for text in missing if text]
+                    shown |= {"not": {"pattern": _one_of(texts)}} if texts else {}
+        if self.nullable:
+            shown["type"] = [shown["type"], "null"]
+        if self.type == "date":
             shown["description"] = f"a date like {self.format}"
         if self.seen and self.seen.values:
             shown["description"] = f"seen in training: {', '.join(self.seen.values)}"
         return shown
+
+    def _number_schema(self) -> dict[str, Any]:
+        limits = {
+            key: self.given(limit)
+            for key, limit in (("minimum", self.min), ("maximum", self.max))
+            if limit is not None
+        }
+        if self.type == "integer":
+            limits.setdefault("minimum", -LARGEST_INTEGER)
+            limits.setdefault("maximum", LARGEST_INTEGER)
+        missing = [self.given(number) for number in sorted(self.missing_numbers)]
+        if missing and self.nullable:  # they are no numbers, so the limits do not hold for them
+            return {"type": self.type, "anyOf": [limits, {"enum": missing}]}
+        return {"type": self.type, **limits, **({"not": {"enum": missing}} if missing else {})}
+
+    def _boolean_numbers(self) -> list[float]:
+        """The numbers that stand for a boolean: those whose text does."""
+        texts = {
+            text for text in (*self.values, "0", "1") if number_pattern(".", "").fullmatch(text)
+        }
+        numbers = sorted(float(text) for text in texts if _written(float(text)) == text)
+        return [int(number) if number.is_integer() else number for number in numbers]
+
+
+def _written(number: float) -> str:
+    """The number as a text, 3.0 as 3."""
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
+
+
+def _one_of(texts: list[str]) -> str:
+    """The pattern of a text that is one of these, with white space around it or not."""
+    return rf"^\s*(?:{'|'.join(texts)})\s*$"
+
+
+def _exactly(text: str) -> str:
+    """The text as a pattern of JSON schema, whose escapes are fewer than Python's."""
+    return re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", text)
+
+
+def _any_case(text: str) -> str:
+    """The same in capital and small letters."""
+    return "".join(
+        f"[{letter.lower()}{letter.upper()}]"
+        if letter.isalpha() and len(letter.lower()) == len(letter.upper()) == 1
+        else _exactly(letter)
+        for letter in text
+    )
 
 
 def number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:

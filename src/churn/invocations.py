@@ -78,6 +78,8 @@ class Invocations:
     def _predict(self, read: Callable[[bytes], Rows], asked: Asked) -> list[int]:
         served = self._answers.served()
         rows = [_row(served, given) for given in read(asked.body)]
+        if not rows:
+            raise _BadRequest("The input has no rows")
         found = self._answers.score(served, rows, asked.caller)
         if found.bad:
             shown = [

@@ -8,6 +8,7 @@ A caller shows its key as `Authorization: Bearer KEY` or as `X-API-Key: KEY`.
 
 import hashlib
 import hmac
+import logging
 import re
 import time
 from collections.abc import Iterable
@@ -24,9 +25,13 @@ ANYBODY = ""
 
 _SHORTEST = 16
 _LOOK_AGAIN = 1.0  # seconds
+# Anybody may read /ready: neither the file's path nor whose key is wrong is for them.
+_UNREAD = "API_KEYS_FILE cannot be read; the keys that it had stay. The log of the API tells why"
 _ENTRY = re.compile(r"([A-Za-z0-9_.-]{1,64}):([\x21-\x7e]+)")
 
 Headers = Iterable[tuple[bytes, bytes]]
+
+_log = logging.getLogger("churn")
 
 
 class Keys:
@@ -78,7 +83,9 @@ class Keys:
             self._read_file()
             self.problem = ""
         except SettingsError as error:
-            self.problem = str(error)
+            if not self.problem:
+                _log.error("%s", error)
+            self.problem = _UNREAD
 
     def _read_file(self) -> None:
         assert self._file is not None  # noqa: S101

@@ -195,12 +195,15 @@ def _problem(field: str, said: str, kind: str) -> Problem:
     return {"loc": ["body", field], "msg": said, "type": kind}
 
 
-def json_schema(schema: ModelSchema) -> dict[str, Any]:
-    """The JSON schema of one row, as /openapi.json shows it."""
+def json_schema(schema: ModelSchema, more: bool = False) -> dict[str, Any]:
+    """The JSON schema of one row, as /openapi.json shows it; with `more`, of one that may have
+    other fields too."""
     return {
         "type": "object",
-        "properties": {name: column.json_schema() for name, column in schema.used.items()},
+        "properties": {
+            name: column.json_schema(schema.missing_values) for name, column in schema.used.items()
+        },
         "required": schema.features,
-        "additionalProperties": False,
+        **({} if more else {"additionalProperties": False}),
         "examples": [schema.given_example],
     }
