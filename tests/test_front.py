@@ -119,38 +119,44 @@ def test_pages_of_other_origins_may_ask_only_where_they_are_named(
     assert opened.options("/predict", headers=other).status_code == 400
 
 
-def slow_body(api: Api) -> socket.socket:
-    """A connection on which the first half of a request has been sent."""
-    body = json.dumps(ROW).encode()
+LARGE = json.dumps({"rows": [ROW] * 3000}).encode()
+
+
+def slow_body(
+    api: Api, path: str = "/predict", body: bytes = json.dumps(ROW).encode()
+) -> socket.socket:
+    """A request on whose connection all but the last byte of its body have been sent."""
     made = socket.create_connection(("127.0.0.1", api.client.base_url.port or 0))
     made.settimeout(60)
-    head = f"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: {len(body)}\r\n\r\n"
-    made.sendall(head.encode() + body[:20])
+    head = f"POST {path} HTTP/1.1\r\nhost: here\r\ncontent-length: {len(body)}\r\n\r\n"
+    made.sendall(head.encode() + body[:-1])
     return made
 
 
 def finish(connection: socket.socket) -> bytes:
-    connection.sendall(json.dumps(ROW).encode()[20:])
+    connection.sendall(b"}")
     return connection.recv(65536)
 
 
-def test_what_is_slow_has_a_number_of_places_and_what_is_quick_needs_none(
+def test_what_is_slow_and_large_has_a_number_of_places_and_other_requests_need_none(
     trained: Project, serve: Serve
 ) -> None:
     moved(trained, "promote 2")
     api = serve(trained, CONCURRENCY="1", REQUEST_SECONDS="300")
     api.wait_for_version("2")
-    first = slow_body(api)
+    first = slow_body(api, "/predict/batch", LARGE)
     wait_until(lambda: b" 503 " in answered_or_closed(api))
     assert api.predict(**ROW).status_code == 200
+    small = [slow_body(api) for _ in range(5)]
+    assert all(b" 200 " in finish(each) for each in small)
     assert b" 200 " in finish(first)
-    second = slow_body(api)
+    second = slow_body(api, "/predict/batch", LARGE)
     assert b" 200 " in finish(second)
 
 
 def answered_or_closed(api: Api) -> bytes:
     """What a further slow request is told; its end is sent where it was let in."""
-    with slow_body(api) as connection:
+    with slow_body(api, "/predict/batch", LARGE) as connection:
         connection.settimeout(0.5)
         try:
             said = connection.recv(65536)

@@ -148,12 +148,33 @@ class Front:
 
     async def _whole_body(self, message: Message, receive: Receive, most_bytes: int) -> bytes:
         """The body that begins with `message`. Raises Declined where it is too large, and Gone
-        where its end did not come (in time, as churn.connection sees to)."""
-        self._hold()
+        where its end did not come (in time, as churn.connection sees to).
+
+        Only a large one needs a place, for its memory: whoever sends many small ones byte by byte
+        would keep out callers whose rows come in two packets.
+        """
+        body = message.get("body", b"")
+        kept, size, holds = [body], len(body), False
         try:
-            return await _read_on(message, receive, most_bytes)
+            while message.get("more_body") and size <= most_bytes + _MOST_DRAINED:
+                if size > _SMALL and not holds:
+                    self._hold()
+                    holds = True
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone
+                body = message.get("body", b"")
+                size += len(body)
+                if size <= most_bytes:
+                    kept.append(body)
+                else:
+                    kept.clear()
         finally:
-            self._release()
+            if holds:
+                self._release()
+        if size > most_bytes:
+            raise _too_large(most_bytes)
+        return b"".join(kept)
 
     async def _in_a_thread(self, endpoint: Endpoint, asked: Asked) -> Reply:
         """The answer to a large request, while the event loop answers others."""
@@ -202,24 +223,6 @@ class Front:
 
 
 _NO_KEY = "a key is needed: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-
-
-async def _read_on(message: Message, receive: Receive, most_bytes: int) -> bytes:
-    body = message.get("body", b"")
-    kept, size = [body], len(body)
-    while message.get("more_body") and size <= most_bytes + _MOST_DRAINED:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        body = message.get("body", b"")
-        size += len(body)
-        if size <= most_bytes:
-            kept.append(body)
-        else:
-            kept.clear()
-    if size > most_bytes:
-        raise _too_large(most_bytes)
-    return b"".join(kept)
 
 
 def _too_large(most_bytes: int) -> Declined:
