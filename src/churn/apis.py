@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import httpx
+from churn.http import httpx
 
 
 @dataclass(frozen=True)

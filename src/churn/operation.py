@@ -3,13 +3,12 @@
 import time
 from dataclasses import replace
 
-import httpx
-
 from churn import challenge, installation, mirror, server
 from churn.apis import Api, ask
 from churn.environment import Environment
 from churn.errors import Unreachable
 from churn.finding import BAD, NOTE, OK, Found
+from churn.http import httpx
 from churn.ledger import Entry, Ledger
 from churn.registry import ALIASES, EXPERIMENT, MODEL, PRODUCTION, TRAIN_AGAIN, Registry, Tag
 from churn.rest import NothingListens, NotTrusted, client, is_loopback

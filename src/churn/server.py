@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import psutil
 
 from churn import cli, files, paths
 from churn.environment import Environment
 from churn.errors import Unreachable, UserError
+from churn.http import httpx
 from churn.rest import Mlflow, NothingListens, NotTrusted, elsewhere, is_loopback
 
 _LOG = paths.MLFLOW / "server.log"

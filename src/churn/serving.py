@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
-
 from churn import paths, scorer, traffic
 from churn.environment import Environment
 from churn.errors import UserError
+from churn.http import httpx
 from churn.last_known_good import LastKnownGood, NotKept, VersionFiles
 from churn.registry import MODEL, PRODUCTION, Registry, Version
 from churn.request import BadRow, RowReader
