@@ -5,9 +5,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from conftest import registry_of
+from project import Project
 
+from churn import rest
 from churn.environment import read_environment
-from churn.errors import Unreachable
+from churn.errors import Unreachable, UserError
 from churn.rest import Mlflow
 
 
@@ -75,3 +78,14 @@ def test_a_server_that_goes_on_failing_is_said_to(server: Failing) -> None:
     with pytest.raises(Unreachable, match="failed with HTTP 500; see its log"):
         client(server).get("runs/get")
     assert server.asked == ["runs/get"] * 2
+
+
+def test_an_answer_that_would_fill_the_memory_is_not_read(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = registry_of(trained)
+    file = f"{server.artifact_uri('1')}/MLmodel"
+    size = len(server.mlflow.get_artifact(file))
+    monkeypatch.setattr(rest, "_LARGEST", size - 1)
+    with pytest.raises(UserError, match=f"MLmodel is {size:,} bytes large"):
+        server.mlflow.get_artifact(file)

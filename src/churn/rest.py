@@ -15,6 +15,7 @@ from churn.http import httpx
 _API = "/api/2.0/mlflow/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_LARGEST = 1_000_000_000  # bytes of one answer
 _PAUSE = 0.2  # seconds before a request is sent again
 
 
@@ -98,7 +99,9 @@ class Mlflow:
 
     def _send_once(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            response = self._client.request(method, path, **request)
+            with self._client.stream(method, path, **request) as response:
+                self._check_size(response)
+                response.read()
         except httpx.ConnectError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise NotTrusted(
@@ -116,6 +119,14 @@ class Mlflow:
         if response.is_success:
             return response
         raise self._refusal(response)
+
+    def _check_size(self, response: httpx.Response) -> None:
+        """Raises UserError for an answer that would fill the memory."""
+        size = int(response.headers.get("content-length", 0))
+        if size > _LARGEST:
+            raise UserError(
+                f"{response.request.url.path} is {size:,} bytes large, and {_LARGEST:,} are read"
+            )
 
     def _refusal(self, response: httpx.Response) -> UserError:
         """MLflow's own errors are JSON with an error code; anything else is not MLflow talking."""
