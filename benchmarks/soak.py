@@ -312,6 +312,7 @@ class Story:
         return f"version {number} is promoted by force: {what}", promote
 
     def _kill_mlflow(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        wait_until(lambda: self.all_serve(self._at))
         for process in servers(self._project):
             process.kill()
         wait_until(lambda: all("no MLflow server" in str(e["problem"]) for e in self._states()))
