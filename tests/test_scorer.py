@@ -159,6 +159,22 @@ def test_a_scorer_of_foreign_operators_is_refused(version: Compiled) -> None:
     assert "its scorer cannot be loaded" in refusal(graph(node), version.schema_file)
 
 
+@pytest.mark.parametrize("newer", ["ir_version", "opset"])
+def test_a_scorer_of_a_newer_format_is_refused_without_a_word_of_our_insides(
+    newer: str, version: Compiled
+) -> None:
+    proto = onnx.load_from_string(version.scorer_file)
+    if newer == "opset":
+        proto.opset_import[0].version = 99
+    else:
+        proto.ir_version = 99
+    said = refusal(proto.SerializeToString(), version.schema_file)
+    assert said.startswith("its scorer cannot be loaded: ")
+    assert "99" in said
+    assert "/onnxruntime" not in said
+    assert "::" not in said
+
+
 def test_a_scorer_that_reads_other_files_is_refused(version: Compiled, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"\x00" * 8)
     node = helper.make_node("Squeeze", ["w"], ["probability"])

@@ -6,6 +6,7 @@ that it brings along, and scoring needs neither pandas nor scikit-learn.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -167,5 +168,11 @@ def _check_example(scorer: Scorer) -> None:
         )
 
 
+# Where in its own sources ONNX Runtime found it: a path, and a function with its parameters. /model
+# shows callers the rest, and that begins behind it.
+_WHERE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:/\S+:\d+ .*?\) )?")
+
+
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0][:200]
+    lines = str(error).strip().splitlines() or [repr(error)]
+    return _WHERE.sub("", lines[0])[:200]
