@@ -106,7 +106,7 @@ async def exchange(port: int, request: Request) -> Answer | None:
                 else:
                     writer.write(piece)
                     await writer.drain()
-        except ConnectionError:
+        except OSError:  # the connection has ended while it was written to
             pass
         return await reading
     except ConnectionError:

@@ -82,7 +82,7 @@ def test_what_each_api_serves_is_shown(trained: Project, serve: Serve) -> None:
 def test_sync_rebuilds_the_mirror(registered: Project) -> None:
     moved(registered, "promote 2")
     mirror = registered.root / "registry"
-    for path in mirror.glob("*"):
+    for path in mirror.glob("*.*"):
         path.unlink()
     registered.do(*STATUS, "--sync")
     assert (mirror / "current_model.txt").read_text() == "churn_model/2\n"
