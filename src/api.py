@@ -137,11 +137,13 @@ async def health() -> dict[str, str]:
 async def ready(request: Request) -> JSONResponse:
     """A model is loaded: 200, else 503."""
     follower: AliasFollower = request.app.state.follower
+    # Where callers need a key, who has none is not told where MLflow is.
+    why = "GET /model tells why" if request.app.state.keys.wanted else str(follower.problem)
     if follower.served is None:
-        return problem(503, str(follower.problem))
+        return problem(503, why)
     said = {"status": "ready", "model_version": follower.served.version.number}
     if follower.last_known_good:
-        said["last_known_good"] = str(follower.problem)
+        said["last_known_good"] = why
     for name, trouble in (
         ("prediction_log", request.app.state.log.problem),
         ("model_cache", follower.cache_problem),

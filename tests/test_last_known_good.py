@@ -105,6 +105,10 @@ def test_without_mlflow_the_version_that_was_served_last_answers(
     assert state["desired_version"] is None
     assert "version 1, which was served last, answers" in state["problem"]
 
+    closed = serve(away, **cache, API_KEYS="crm:the-key-of-the-crm")
+    wait_until(lambda: closed.client.get("/ready").status_code == 200)
+    assert closed.client.get("/ready").json()["last_known_good"] == "GET /model tells why"
+
     nothing = serve(away, MODEL_CACHE=str(tmp_path / "empty"))
     assert nothing.client.get("/ready").status_code == 503
     assert "no version was served here before" in nothing.predict(**ROW).json()["detail"]
