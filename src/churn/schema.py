@@ -5,9 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from churn import paths, yamlfile
 from churn.column import Column, Value
-from churn.settings import validated
 
 SPLIT = "_split"
 """The column of data/processed.csv that holds `train` or `test`."""
@@ -131,4 +129,8 @@ class ModelSchema(Schema):
 
 def read_schema() -> Schema:
     """data/schema.yaml, checked. Raises SettingsError naming each key that is wrong."""
+    # Here, because serving needs a model's schema and reads no YAML.
+    from churn import paths, yamlfile
+    from churn.settings import validated
+
     return validated(Schema, yamlfile.read(paths.SCHEMA), paths.shown(paths.SCHEMA))
