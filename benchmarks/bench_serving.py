@@ -187,8 +187,11 @@ def started(project: Project, server: Server) -> Iterator[tuple[str, float, psut
     try:
         yield url, seconds, psutil.Process(process.pid)
     finally:
+        # All of it, or the next server starts beside what is left of this one.
+        family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, 15)
         process.wait(30)
+        psutil.wait_procs(family, 30)
 
 
 def held(process: psutil.Process) -> Memory:
