@@ -118,7 +118,7 @@ def polars(source: str, out: str, version: str) -> None:
     from churn.environment import read_environment
     from churn.registry import Registry
     from churn.rest import Mlflow
-    from churn.serving import Served
+    from churn.served import Served
     from churn.table import clean_features
 
     begin = time.perf_counter()

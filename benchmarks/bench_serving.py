@@ -13,6 +13,7 @@ Writes reports/bench/serving.md, serving.png and scoring.md.
 import json
 import os
 import platform
+import random
 import re
 import shutil
 import statistics
@@ -227,8 +228,18 @@ def _milliseconds(said: str, line: str) -> float:
 
 
 def batch(url: str) -> float:
-    """Rows a second of /predict/batch, one caller, no two rows alike."""
-    rows = [ROW | {"avg_session_minutes": 5 + number / 20} for number in range(BATCH)]
+    """Rows a second of /predict/batch, one caller, rows of all kinds."""
+    drawn = random.Random(1)
+    rows = [
+        {
+            "tenure_months": drawn.randrange(72),
+            "num_complaints": drawn.randrange(5),
+            "avg_session_minutes": round(drawn.uniform(5, 60), 2),
+            "plan_type": drawn.choice(["Basic", "Standard", "Premium"]),
+            "region": drawn.choice(["APAC", "EU", "LATAM", "NA"]),
+        }
+        for _ in range(BATCH)
+    ]
     body = json.dumps({"rows": rows})
     with httpx.Client() as client:
         times = []

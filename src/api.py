@@ -35,12 +35,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from churn import cli, openapi, paths, server, workers
+from churn import cli, openapi, paths, server, traffic, workers
+from churn.answers import Answers
 from churn.connection import Connection, waiting_room
 from churn.environment import Environment, read_environment
 from churn.errors import SettingsError, Unreachable, UserError
+from churn.front import Endpoint, Front
+from churn.invocations import Invocations
 from churn.keys import NONE, Keys
 from churn.openapi import Problem
+from churn.prediction_log import PredictionLog
 from churn.rest import is_loopback
 from churn.serving import AliasFollower
 
@@ -54,67 +58,22 @@ _COLLECT_AFTER = 50_000  # objects; Python's default is 700
 
 def create_app() -> ASGIApp:
     """The application of one worker: its routes, and the thread that follows the alias."""
-    # What counts imports Prometheus's client, which looks at once where the workers' numbers go.
-    from churn import traffic
-    from churn.answers import Answers
-    from churn.front import Endpoint, Front
-    from churn.invocations import Invocations
-    from churn.prediction_log import PredictionLog
-
     environment = read_environment()
     follower = AliasFollower(environment)
     log = PredictionLog(paths.folder(environment.PREDICTION_LOG), environment.PREDICTION_LOG_DAYS)
     keys = Keys(environment)
     answers = Answers(follower, log, environment)
     invocations = Invocations(answers)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        waiting_room().watch(asyncio.get_running_loop().call_later)
-        follower.start()
-        # What lives as long as the process is not worth being looked at again and again; and what
-        # one batch holds is garbage of no cycle.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER)
-        yield
-        front.close()
-        await run_in_threadpool(follower.stop)
-        log.close()
-
-    async def metrics() -> Response:
-        """Counts and times, of all workers."""
-        return Response(traffic.exposition(), media_type=traffic.CONTENT_TYPE)
-
     app: FastAPI = FastAPIOffline(
         title="Churn model", version="1", redoc_url=None, lifespan=lifespan, redirect_slashes=False
     )
+    front = Front(environment, keys, scoring(environment, answers, invocations), app)
     app.state.follower, app.state.log, app.state.keys = follower, log, keys
+    app.state.front = front
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
         app, follower.served, environment, keys.wanted
     )
-    app.add_route("/ping", invocations.ping, methods=["GET"])
-    app.add_route("/version", invocations.version, methods=["GET"])
-    probe: dict[str, Any] = {"tags": ["probes"]}
-    unready = probe | {"response_model": dict[str, str], "responses": {503: {"model": Problem}}}
-    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-    app.add_api_route("/health", health, **probe)
-    app.add_api_route("/ready", ready, **unready)
-    app.add_api_route("/startup", startup, **unready)
-    app.add_api_route("/model", model, tags=["model"])
-    app.add_api_route("/metrics", metrics, response_class=Response, **probe | {"responses": text})
-    app.add_api_route("/", page, include_in_schema=False)
-    row, batch = environment.BODY_BYTES, environment.BATCH_BYTES
-    endpoints = {
-        path: Endpoint(answer, most_bytes, traffic.Endpoint(path))
-        for path, answer, most_bytes in (
-            ("/predict", answers.predict, row),
-            ("/predict/batch", answers.predict_batch, batch),
-            ("/explain", answers.explain, row),
-            ("/invocations", invocations.invoke, batch),
-        )
-    }
-    front = Front(environment, keys, endpoints, app)
+    add_routes(app, invocations)
     if environment.CORS_ORIGINS:
         return CORSMiddleware(
             front,
@@ -123,6 +82,53 @@ def create_app() -> ASGIApp:
             allow_headers=["authorization", "content-type", "x-api-key"],
         )
     return front
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """What begins and ends with the process."""
+    waiting_room().watch(asyncio.get_running_loop().call_later)
+    app.state.follower.start()
+    # What lives as long as the process is not worth being looked at again and again; and what one
+    # batch holds is garbage of no cycle.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+    yield
+    app.state.front.close()
+    await run_in_threadpool(app.state.follower.stop)
+    app.state.log.close()
+
+
+def scoring(
+    environment: Environment, answers: Answers, invocations: Invocations
+) -> dict[str, Endpoint]:
+    """What scores, by its path: a POST that the front answers itself."""
+    row, batch = environment.BODY_BYTES, environment.BATCH_BYTES
+    return {
+        path: Endpoint(answer, most_bytes, traffic.Endpoint(path))
+        for path, answer, most_bytes in (
+            ("/predict", answers.predict, row),
+            ("/predict/batch", answers.predict_batch, batch),
+            ("/explain", answers.explain, row),
+            ("/invocations", invocations.invoke, batch),
+        )
+    }
+
+
+def add_routes(app: FastAPI, invocations: Invocations) -> None:
+    """All that is asked by GET."""
+    probe: dict[str, Any] = {"tags": ["probes"]}
+    unready = probe | {"response_model": dict[str, str], "responses": {503: {"model": Problem}}}
+    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    app.add_route("/ping", invocations.ping, methods=["GET"])
+    app.add_route("/version", invocations.version, methods=["GET"])
+    app.add_api_route("/health", health, **probe)
+    app.add_api_route("/ready", ready, **unready)
+    app.add_api_route("/startup", startup, **unready)
+    app.add_api_route("/model", model, tags=["model"])
+    app.add_api_route("/metrics", metrics, response_class=Response, **probe | {"responses": text})
+    app.add_api_route("/", page, include_in_schema=False)
 
 
 def problem(status: int, detail: str) -> JSONResponse:
@@ -165,6 +171,11 @@ async def model(request: Request) -> dict[str, Any]:
     """What is served, what should be served, and the lineage of the former."""
     state: dict[str, Any] = request.app.state.follower.state()
     return state
+
+
+async def metrics() -> Response:
+    """Counts and times, of all workers."""
+    return Response(traffic.exposition(), media_type=traffic.CONTENT_TYPE)
 
 
 async def page() -> FileResponse:

@@ -14,7 +14,7 @@ from churn import batch, cli, files, server
 from churn.environment import read_environment
 from churn.errors import UserError
 from churn.registry import MODEL, PRODUCTION, Registry, Version
-from churn.serving import Served
+from churn.served import Served
 
 
 def main() -> None:

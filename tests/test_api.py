@@ -447,7 +447,7 @@ def test_the_serving_process_needs_neither_mlflow_nor_pandas_nor_scikit_learn(
     code = (
         "import sys; sys.path.insert(0, 'src'); import api; api.create_app();"
         "from churn.environment import read_environment; from churn.registry import Registry;"
-        "from churn.rest import Mlflow; from churn.serving import Served;"
+        "from churn.rest import Mlflow; from churn.served import Served;"
         "r = Registry(Mlflow(read_environment())); Served.load(r, r.version('2'));"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )

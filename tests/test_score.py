@@ -14,7 +14,7 @@ from project import Project, local_environment
 
 from churn import batch
 from churn.batch import BatchError
-from churn.serving import Served
+from churn.served import Served
 
 SCORE = ("python", "src/score.py")
 

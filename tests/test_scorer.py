@@ -85,6 +85,16 @@ def test_one_row_and_many_rows_get_the_same_answers(version: Compiled) -> None:
     assert found.score([]) == []
 
 
+def test_many_rows_are_answered_in_their_order(version: Compiled) -> None:
+    found = loaded(version)
+    minutes = np.random.default_rng(0).permutation(600) / 3
+    rows = [{**ROWS[n % len(ROWS)], "minutes": float(each)} for n, each in enumerate(minutes)]
+    vectors = np.array([found.encoding.vector(row) for row in rows])
+    one_by_one = [found.probability(vector) for vector in vectors.tolist()]
+    assert len(set(one_by_one)) > 3
+    assert found.probabilities(vectors) == pytest.approx(one_by_one, abs=1e-12)
+
+
 def test_the_order_of_the_fields_does_not_matter(version: Compiled) -> None:
     backwards = [dict(reversed(row.items())) for row in ROWS]
     assert loaded(version).score(backwards) == loaded(version).score(ROWS)

@@ -18,7 +18,8 @@ from churn.privacy import Privacy
 from churn.registry import MODEL
 from churn.request import BadRow
 from churn.schema import REQUEST_ID
-from churn.serving import AliasFollower, Served
+from churn.served import Served
+from churn.serving import AliasFollower
 
 MAX_REQUEST_ID = 200  # characters
 

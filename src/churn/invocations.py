@@ -20,7 +20,7 @@ from churn.fastjson import dumps
 from churn.front import Asked, Declined, Reply
 from churn.keys import Headers
 from churn.request import BadRow
-from churn.serving import Served
+from churn.served import Served
 
 CSV, JSON = "text/csv", "application/json"
 _KEYS = ("instances", "inputs", "dataframe_split", "dataframe_records")

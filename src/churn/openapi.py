@@ -16,7 +16,7 @@ from churn.environment import Environment
 from churn.front import PROBES
 from churn.invocations import CSV, JSON
 from churn.schema import REQUEST_ID, ModelSchema
-from churn.serving import Served
+from churn.served import Served
 
 
 class Model(BaseModel):

@@ -17,7 +17,7 @@ from churn.registry import Registry, Tag, Version
 from churn.rest import NotFound
 from churn.schema import SPLIT, ModelSchema
 from churn.scorer import Scorer
-from churn.serving import Served
+from churn.served import Served
 
 _SHOWN = 4
 

@@ -1,34 +1,29 @@
-"""The version that an API process serves, and the thread that follows the alias."""
+"""The thread of an API process that follows the alias, and what the process serves."""
 
 import ctypes
 import gc
 import logging
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from churn import paths, scorer, traffic
+from churn import paths, traffic
 from churn.environment import Environment
 from churn.errors import UserError
 from churn.http import httpx
-from churn.last_known_good import LastKnownGood, NotKept, VersionFiles
+from churn.last_known_good import LastKnownGood, NotKept
 from churn.registry import MODEL, PRODUCTION, Registry, Version
-from churn.request import BadRow, RowReader
-from churn.rest import Mlflow, NotFound
-from churn.scorer import NotServable, Scorer
-from churn.traffic import Predictions
+from churn.rest import Mlflow
+from churn.scorer import NotServable
+from churn.served import Served, download, now
 from churn.workers import Board
 
 # Versions that were served stay loaded, so that a rollback takes over without a download.
 _KEPT = 3
-
-_WARMING = 20
 
 # A server that is gone for a while must not hold the thread for longer than it takes to notice.
 _TIMEOUT = httpx.Timeout(10.0, connect=2.0)
@@ -41,71 +36,11 @@ NOTHING_IN_PRODUCTION = (
 _log = logging.getLogger("churn")
 
 
-@dataclass(frozen=True)
-class Served:
-    """One loaded version with all that answering needs. Replaced as a whole, never changed."""
-
-    version: Version
-    scorer: Scorer
-    reader: RowReader
-    counted: Predictions
-    mlflow_version: str
-    loaded_at: str
-
-    @classmethod
-    def load(cls, registry: Registry, version: Version) -> "Served":
-        """Download and load the version. Raises NotServable, or UserError for the download."""
-        return cls.of(download(registry, version))
-
-    @classmethod
-    def of(cls, found: VersionFiles) -> "Served":
-        """Load the version from its files, held to the hashes in its tags. Raises NotServable."""
-        loaded = scorer.load(found.scorer, found.schema, found.version.tags)
-        served = cls(
-            version=found.version,
-            scorer=loaded,
-            reader=RowReader(loaded.schema, loaded.encoding),
-            counted=Predictions(found.version.number),
-            mlflow_version=found.mlflow_version,
-            loaded_at=_now(),
-        )
-        try:
-            served.warm_up()
-        except BadRow as error:
-            raise NotServable(f"its schema does not take its own example: {error}") from None
-        return served
-
-    def warm_up(self) -> None:
-        """Make the first request as fast as any."""
-        given = self.scorer.schema.given_example
-        for _ in range(_WARMING):
-            vector, _warnings = self.reader.read(dict(given))
-            self.scorer.probability(vector)
-
-
-def download(registry: Registry, version: Version) -> VersionFiles:
-    """The files of the version that serving needs. Raises NotServable where one is missing, and
-    UserError where they cannot be had."""
-    uri = registry.artifact_uri(version.number)
-    try:
-        scorer_file = registry.mlflow.get_artifact(f"{uri}/{scorer.SCORER_FILE}")
-        schema_file = registry.mlflow.get_artifact(f"{uri}/{scorer.SCHEMA_FILE}")
-        described = registry.mlflow.get_artifact(f"{uri}/MLmodel").decode(errors="replace")
-    except NotFound as error:
-        raise NotServable(f"a file that serving needs is missing: {error}") from None
-    logged_by = re.search(r"^mlflow_version: (\S+)", described, re.MULTILINE)
-    return VersionFiles(version, scorer_file, schema_file, logged_by[1] if logged_by else "")
-
-
 def give_back_memory() -> None:
     """Let the system have what loading has freed: after a forest 50 MB, which glibc would keep."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -214,7 +149,7 @@ class AliasFollower:
             served = self._loaded(version)
         else:
             # Its tags may have changed since, as the gate's verdict does.
-            served = replace(served, version=version, loaded_at=_now())
+            served = replace(served, version=version, loaded_at=now())
         self._kept[version.run_id] = served
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]

@@ -20,7 +20,7 @@ from churn.errors import Unreachable, UserError
 from churn.registry import Registry
 from churn.rest import Mlflow
 from churn.schema import ModelSchema
-from churn.serving import Served
+from churn.served import Served
 
 
 @dataclass(frozen=True)
