@@ -20,6 +20,7 @@ _OUTPUTS = (
     paths.RAW,
     paths.PROCESSED,
     paths.MODEL,
+    paths.MODEL_SKOPS,
     paths.TRAINING,
     paths.PLOTS,
     paths.MODEL_CARD,
