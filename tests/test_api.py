@@ -269,9 +269,11 @@ def test_a_server_that_goes_away_changes_nothing_for_callers(
     api.wait_for_version("1")
 
 
-def test_the_accepted_fields_change_with_the_version(project: Project, serve: Serve) -> None:
+def test_the_accepted_fields_change_with_the_version(
+    project: Project, serve: Serve, tmp_path: Path
+) -> None:
     project.do(*PROMOTE, "--version", "2")
-    api = serve(project)
+    api = serve(project, PREDICTION_LOG=str(tmp_path / "log"), PREDICTION_LOG_KEY="secret")
     api.wait_for_version("2")
     assert "region" in request_fields(api)
     project.edit("params.yaml", "drop: []", "drop: [region]")
@@ -281,12 +283,23 @@ def test_the_accepted_fields_change_with_the_version(project: Project, serve: Se
         "  region:\n    type: category\n    values: [APAC, EU, LATAM, NA]\n",
         "",
     )
+    project.edit("data/schema.yaml", "    max: 1440\n", "    max: 1440\n    log: drop\n")
+    project.edit("data/schema.yaml", "Premium]\n", "Premium]\n    log: hash\n")
     project.do("dvc", "repro")
     project.do(*PROMOTE)
     api.wait_for_version("4")
     assert "region" not in request_fields(api)
     assert api.predict(**ROW).status_code == 422
-    assert api.predict(**{k: v for k, v in ROW.items() if k != "region"}).status_code == 200
+    left = {k: v for k, v in ROW.items() if k != "region"}
+    assert api.predict(**left | {"plan_type": "Unheard-of"}).status_code == 200
+    # What the new version's schema keeps out of the log.
+    (path,) = (tmp_path / "log").iterdir()
+    text = path.read_text()
+    logged = json.loads(text.splitlines()[-1])
+    assert list(logged["features"]) == ["tenure_months", "num_complaints", "plan_type"]
+    assert len(logged["features"]["plan_type"]) == 64
+    assert logged["warnings"] == ["plan_type: not as in training"]
+    assert "Unheard-of" not in text
 
 
 def request_fields(api: Api) -> set[str]:

@@ -1,5 +1,8 @@
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,51 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert log.problem == ""
     assert records(tmp_path)[-1] == {"a": 2}
     assert path.exists()
+
+
+def test_a_file_is_followed_by_another_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_OLDEST", -1.0)
+    log = PredictionLog(tmp_path, 30)
+    for number in range(3):
+        log.write([{"number": number}])
+    assert [each["number"] for each in records(tmp_path)] == [0, 1, 2]
+    assert len([path for path in tmp_path.iterdir() if path.read_text()]) == 3
+
+
+def test_files_of_any_process_go_after_some_days(tmp_path: Path) -> None:
+    old, young = (tmp_path / f"predictions-2020010{n}T000000-{n}-1.jsonl" for n in (1, 2))
+    for path, days in ((old, 8), (young, 6)):
+        path.write_text("{}\n")
+        then = time.time() - days * 24 * 3600
+        os.utime(path, (then, then))
+    (tmp_path / "notes.txt").write_text("mine")
+    os.utime(tmp_path / "notes.txt", (1, 1))
+    PredictionLog(tmp_path, 7)
+    assert not old.exists()
+    assert young.exists()
+    assert (tmp_path / "notes.txt").exists()
+
+
+NEARLY_FULL = """
+import resource, signal, sys
+from pathlib import Path
+from churn.prediction_log import PredictionLog
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+log = PredictionLog(Path(sys.argv[1]), 30)
+while not log.problem:
+    log.write([{"text": "x" * 300}])
+print(log.problem)
+"""
+
+
+def test_a_disk_that_takes_a_part_of_a_record_keeps_none_of_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NEARLY_FULL, str(tmp_path)]
+    source = str(Path(prediction_log.__file__).parents[1])
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": source}, capture_output=True, text=True, check=True
+    )
+    assert "the disk took a part of a record" in done.stdout
+    assert [len(str(each["text"])) for each in records(tmp_path)] == [300, 300, 300]
