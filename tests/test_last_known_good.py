@@ -43,6 +43,24 @@ def test_the_oldest_go_and_never_the_one_that_is_served(tmp_path: Path) -> None:
     assert {path.stem for path in tmp_path.glob("*.zip")} == {"a", "d", "e"}
 
 
+def test_a_copy_that_cannot_be_used_is_replaced(tmp_path: Path) -> None:
+    disk = LastKnownGood(tmp_path)
+    disk.keep(files("a"))
+    (tmp_path / "a.zip").write_bytes(b"broken")
+    disk.keep(files("a"))
+    assert disk.find("a") == files("a")
+
+
+def test_a_version_that_could_not_be_kept_leaves_the_one_before(tmp_path: Path) -> None:
+    disk = LastKnownGood(tmp_path)
+    disk.keep(files("a"))
+    disk.point("a")
+    with pytest.raises(FileNotFoundError):
+        disk.point("b")
+    assert disk.current() == files("a")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "current"}
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"{}"])
 def test_what_cannot_be_read_is_said_without_a_path(tmp_path: Path, content: bytes) -> None:
     disk = LastKnownGood(tmp_path)

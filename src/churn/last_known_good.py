@@ -43,10 +43,8 @@ class LastKnownGood:
         self._folder = folder
 
     def keep(self, found: VersionFiles) -> None:
-        """Write the version, unless it is there."""
+        """Write the version, also where a copy of it is there: one that could not be used."""
         path = self._path(found.version.run_id)
-        if path.exists():
-            return
         described = {**asdict(found.version), "mlflow_version": found.mlflow_version}
         with files.replacing(path) as temporary, temporary.open("wb") as file:
             with zipfile.ZipFile(file, "w") as packed:
@@ -57,11 +55,12 @@ class LastKnownGood:
             os.fsync(file.fileno())
 
     def point(self, run_id: str) -> None:
-        """Say that this version is the one that is served, and let the oldest ones go."""
+        """Say that this version is the one that is served, and let the oldest ones go. One that is
+        not here leaves what is said as it is: an older version is better than none."""
+        os.utime(self._path(run_id))
         current = self._folder / _CURRENT
         if _text(current) != run_id:
             files.write_text(current, run_id + "\n")
-        self._path(run_id).touch()
         others = sorted(self._folder.glob("*.zip"), key=_age, reverse=True)
         for path in others[_KEPT:]:
             path.unlink(missing_ok=True)

@@ -6,8 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from churn import paths, traffic
 from churn.environment import Environment
 from churn.errors import UserError
 from churn.http import httpx
-from churn.last_known_good import LastKnownGood, NotKept
+from churn.last_known_good import LastKnownGood, NotKept, VersionFiles
 from churn.registry import MODEL, PRODUCTION, Registry, Version
 from churn.rest import Mlflow
 from churn.scorer import NotServable
@@ -144,9 +143,10 @@ class AliasFollower:
     def _serve(self, version: Version) -> None:
         """Serve the version: as it was loaded when it was served before, or from the disk, or from
         MLflow. Raises NotServable, or UserError for the download."""
+        downloaded = None
         served = self._kept.pop(version.run_id, None)
         if served is None:
-            served = self._loaded(version)
+            served, downloaded = self._loaded(version)
         else:
             # Its tags may have changed since, as the gate's verdict does.
             served = replace(served, version=version, loaded_at=now())
@@ -154,14 +154,15 @@ class AliasFollower:
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
         self.served, self.last_known_good = served, False
-        self._remember(version.run_id)
+        self._remember(version.run_id, downloaded)
         give_back_memory()
 
-    def _loaded(self, version: Version) -> Served:
+    def _loaded(self, version: Version) -> tuple[Served, VersionFiles | None]:
+        """The version, and its files where they had to be downloaded."""
         found = self._disk and self._disk.find(version.run_id)
         if found:
             try:
-                return Served.of(replace(found, version=version))
+                return Served.of(replace(found, version=version)), None
             except NotServable:  # the disk's copy is not the registry's
                 pass
         try:
@@ -170,22 +171,16 @@ class AliasFollower:
             raise
         except UserError as error:
             raise UserError(f"version {version.number} cannot be fetched: {error}") from None
-        served = Served.of(found)
-        if self._disk:
-            with self._noting():
-                self._disk.keep(found)
-        return served
+        return Served.of(found), found
 
-    def _remember(self, run_id: str) -> None:
-        if self._disk:
-            with self._noting():
-                self._disk.point(run_id)
-
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """A disk that fails stops nothing; /model says so."""
+    def _remember(self, run_id: str, downloaded: VersionFiles | None) -> None:
+        """Keep what is served on disk. A disk that fails stops nothing; /model says so."""
+        if self._disk is None:
+            return
         try:
-            yield
+            if downloaded:
+                self._disk.keep(downloaded)
+            self._disk.point(run_id)
             self.cache_problem = ""
         except OSError as error:
             self.cache_problem = f"the version cannot be kept on disk: {error.strerror or error}"
