@@ -62,9 +62,7 @@ def main() -> None:
     train, test = (rows[rows[SPLIT] == name] for name in (split.TRAIN, split.TEST))
     features, target = test[schema.features], test[params.data.target].to_numpy()
     training = read_training()
-    entry = journal.read()
-    if entry and journal.is_recorded(entry):
-        journal.close()
+    journal.close_recorded()
     fitted = skopsfile.read(paths.MODEL_SKOPS)
 
     probabilities = model.probability(fitted, features)

@@ -74,6 +74,13 @@ def is_recorded(entry: Entry) -> bool:
     return standing.get("id") == entry.id and locked == lineage.md5(paths.TRAINING)
 
 
+def close_recorded() -> None:
+    """Close the entry if dvc.lock holds its training."""
+    entry = read()
+    if entry and is_recorded(entry):
+        close()
+
+
 def take_up(entry: Entry, version: Version) -> None:
     """Put the training, which became this version, into models/."""
     for kept, place in ((_MODEL, paths.MODEL), (_SKOPS, paths.MODEL_SKOPS)):

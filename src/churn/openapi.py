@@ -277,7 +277,6 @@ def _mlflow_content(schema: ModelSchema | None) -> dict[str, Any]:
     return {JSON: {"schema": shown}, CSV: {"schema": csv}}
 
 
-_RECORDS = ("dataframe_records", "instances", "inputs")
 _PREDICTIONS = {
     "type": "object",
     "properties": {"predictions": {"type": "array", "items": {"enum": [0, 1]}}},
